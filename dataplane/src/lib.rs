@@ -1,0 +1,7 @@
+//! The dataplane of bypassd: frames in, frames out, files from memory.
+//!
+//! Arrows point one way: `worker` drives an `engine` with frames from a `port`; the engine knows `wire`, `tftp`, `session` and
+//! `files`; `dpdk` implements `port` and knows nothing of any protocol. Without the feature `dpdk` the crate has no FFI at all.
+
+pub mod port;
+pub mod time;

@@ -1,0 +1,92 @@
+//! What an engine is driven by: frames, and the few operations that a simulator, a replayer and a NIC queue have in common.
+//! Knows no protocol.
+
+use arrayvec::ArrayVec;
+use thiserror::Error;
+
+/// Frames taken from a port in one call, as testpmd does it.
+pub const BURST: usize = 32;
+
+/// Frames that may wait for room in the transmit ring.
+pub const BACKLOG: usize = 256;
+
+/// A received burst.
+pub type Burst<F> = ArrayVec<F, BURST>;
+
+/// Frames on their way out, oldest first.
+pub type Backlog<F> = ArrayVec<F, BACKLOG>;
+
+/// The frame's buffer cannot hold that many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the frame's buffer is too short")]
+pub struct TooLong;
+
+/// What the port found out about the checksums of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceivedChecksums {
+    /// Nothing: check in software.
+    Unchecked,
+    /// IPv4 header (where there is one) and UDP checksum are right.
+    Good,
+}
+
+/// Where the port finds the headers whose checksums it is asked to complete. Lengths in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumRequest {
+    /// Ethernet header with its tags.
+    pub link_header_len: u8,
+    /// IP header.
+    pub network_header_len: u8,
+    /// IPv4 (header checksum asked too) or IPv6.
+    pub ipv4: bool,
+}
+
+/// One frame buffer, owned. Dropping it gives the buffer back to its pool.
+pub trait Frame: Sized {
+    /// The frame's linear bytes, from the destination MAC on.
+    fn bytes(&self) -> &[u8];
+
+    /// The same, writable.
+    fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// Whether all bytes of the received frame are in [`bytes`](Self::bytes); a chained one is not.
+    fn is_linear(&self) -> bool;
+
+    /// Cuts or extends the linear bytes to `len`; what is new has no particular content.
+    ///
+    /// # Errors
+    /// [`TooLong`] when the buffer is shorter; the frame is unchanged.
+    fn resize(&mut self, len: usize) -> Result<(), TooLong>;
+
+    /// Puts file bytes behind the linear bytes, by reference or by one copy, as the port prefers. The bytes come from an
+    /// immutable arena that outlives every frame.
+    ///
+    /// # Errors
+    /// [`TooLong`] when they do not fit; the frame is unchanged.
+    fn attach(&mut self, payload: &[u8]) -> Result<(), TooLong>;
+
+    /// What the port found out about this received frame's checksums.
+    fn received_checksums(&self) -> ReceivedChecksums;
+
+    /// Asks the port to complete the UDP checksum (and the IPv4 header's), which the engine left as the pseudo-header's sum
+    /// (and zero). Only called on frames of a port whose [`Port::completes_checksums`] holds.
+    fn request_checksums(&mut self, request: ChecksumRequest);
+}
+
+/// One receive queue, one transmit queue and the pool behind them, used by one worker.
+pub trait Port {
+    /// The port's frame type.
+    type Frame: Frame;
+
+    /// Adds at most [`BURST`] received frames to `burst`, as many as are there now; returns how many.
+    fn receive(&mut self, burst: &mut Burst<Self::Frame>) -> usize;
+
+    /// Moves frames out, oldest first, and leaves in `frames` those that the transmit ring had no room for; returns how many went.
+    fn send(&mut self, frames: &mut Backlog<Self::Frame>) -> usize;
+
+    /// An empty frame (length 0) from the pool; `None` when the pool is empty, which is an ordinary outcome.
+    fn allocate(&mut self) -> Option<Self::Frame>;
+
+    /// Whether frames of this port may carry a [`ChecksumRequest`].
+    fn completes_checksums(&self) -> bool;
+}
