@@ -4,4 +4,5 @@
 //! `files`; `dpdk` implements `port` and knows nothing of any protocol. Without the feature `dpdk` the crate has no FFI at all.
 
 pub mod port;
+pub mod tftp;
 pub mod time;

@@ -1,0 +1,434 @@
+//! One read transfer as a state machine of half a cache line: which block may go, what an ACK means, when to send again.
+//! Sends nothing, reads no clock, and is told the length of the stream.
+
+use super::options::Granted;
+use super::policy::Policy;
+use crate::time::{Duration, Instant};
+
+/// The moment, in milliseconds since the origin and modulo 2^32, at which a session wants to be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadline(u32);
+
+impl Deadline {
+    /// The first whole millisecond that is not before `at`.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
+    pub fn at(at: Instant) -> Self {
+        Self(at.micros().div_ceil(1_000) as u32)
+    }
+
+    /// Milliseconds from `now` until then; zero when it is past.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
+    pub fn millis_left(self, now: Instant) -> u32 {
+        let left = self.0.wrapping_sub(now.millis() as u32);
+        // The upper half of the circle is the past: no timer runs for 24 days.
+        if left > u32::MAX / 2 { 0 } else { left }
+    }
+}
+
+/// What an ACK did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckEffect {
+    /// New ground. Of the blocks that were in flight, `again` go out once more (an ACK inside the window).
+    Progress {
+        /// Blocks.
+        again: u16,
+    },
+    /// The last block has arrived.
+    Finished,
+    /// A repeat of the last ACK that says "lost": the window starts again now.
+    Restart {
+        /// Blocks.
+        again: u16,
+    },
+    /// A repeat of the last ACK that may say "lost" or may be a copy made by the network: the deadline was pulled in to the
+    /// moment when it can only be the former.
+    Hold,
+    /// A repeat that changes nothing.
+    Repeated,
+    /// An old block, or one that was never sent.
+    Stale,
+}
+
+/// What a passed deadline did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadlineEffect {
+    /// It has not passed: look again then.
+    NotYet,
+    /// The OACK goes out once more.
+    OfferAgain,
+    /// Unacknowledged blocks go out once more.
+    Again {
+        /// Blocks.
+        again: u16,
+    },
+    /// No answer for as long as the policy allows.
+    GiveUp {
+        /// Everything had been sent: the client may well have it all.
+        all_sent: bool,
+    },
+    /// A finished session has lingered long enough.
+    Over,
+}
+
+/// Progress of one transfer.
+///
+/// Blocks are counted from 1 in 64 bit; on the wire modulo 65536 (rollover to 0).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Transfer {
+    /// Every block up to this one has arrived.
+    acked: u64,
+    /// When the first block behind `acked` (or the OACK) was sent: microseconds modulo 2^32.
+    window_started: u32,
+    deadline: Deadline,
+    /// Smoothed round-trip time in microseconds; 0: not measured.
+    srtt_us: u32,
+    /// Round-trip time variation in units of 16 µs.
+    rttvar: u16,
+    /// Wait before sending again, in units of 4 ms.
+    rto: u16,
+    /// Blocks sent behind `acked`.
+    in_flight: u16,
+    blksize: u16,
+    window: u16,
+    /// Timed repeats since the last progress.
+    tries: u8,
+    flags: u8,
+}
+
+/// An OACK is out, ACK 0 is awaited.
+const OFFERED: u8 = 1 << 0;
+/// The last block was acknowledged.
+const FINISHED: u8 = 1 << 1;
+/// Stream bytes are netascii.
+const NETASCII: u8 = 1 << 2;
+/// Something in flight was sent before: its ACK measures nothing (Karn).
+const AMBIGUOUS: u8 = 1 << 3;
+/// A repeat of the last ACK was already acted upon; cleared by progress.
+const REPEAT_SPENT: u8 = 1 << 4;
+/// The deadline stands for a repeated ACK, not for silence.
+const HELD: u8 = 1 << 5;
+/// The client has answered from its address.
+const PROVEN: u8 = 1 << 6;
+/// The client chose the retransmission interval (RFC 2349).
+const FIXED_TIMEOUT: u8 = 1 << 7;
+
+/// The clock granularity G of RFC 6298: a deadline is kept in whole milliseconds.
+const GRANULARITY_US: u32 = 1_000;
+const RTTVAR_UNIT_US: u32 = 16;
+const RTO_UNIT_MS: u64 = 4;
+
+impl Transfer {
+    /// A transfer on these terms; nothing has been sent.
+    #[must_use]
+    pub fn new(granted: &Granted, netascii: bool, policy: &Policy) -> Self {
+        let mut flags = if granted.order.is_empty() { 0 } else { OFFERED };
+        if netascii {
+            flags |= NETASCII;
+        }
+        let initial = match granted.timeout {
+            Some(seconds) => {
+                flags |= FIXED_TIMEOUT;
+                Duration::from_secs(u64::from(seconds))
+            }
+            None => policy.retransmission.initial,
+        };
+        Self { rto: rto_units(initial), blksize: granted.blksize, window: granted.window, flags, ..Self::default() }
+    }
+
+    /// Bytes in a full block.
+    #[must_use]
+    pub const fn blksize(&self) -> u16 {
+        self.blksize
+    }
+
+    /// Blocks in a window.
+    #[must_use]
+    pub const fn window(&self) -> u16 {
+        self.window
+    }
+
+    /// Whether stream bytes are netascii.
+    #[must_use]
+    pub const fn is_netascii(&self) -> bool {
+        self.has(NETASCII)
+    }
+
+    /// Whether an OACK awaits its ACK 0.
+    #[must_use]
+    pub const fn is_offered(&self) -> bool {
+        self.has(OFFERED)
+    }
+
+    /// Whether the last block was acknowledged.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.has(FINISHED)
+    }
+
+    /// Whether the client has acknowledged anything, and so owns its source address.
+    #[must_use]
+    pub const fn is_proven(&self) -> bool {
+        self.has(PROVEN)
+    }
+
+    /// Blocks that have arrived, in 64 bit.
+    #[must_use]
+    pub const fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// Smoothed round-trip time in microseconds, once measured.
+    #[must_use]
+    pub const fn srtt_us(&self) -> Option<u32> {
+        if self.srtt_us == 0 { None } else { Some(self.srtt_us) }
+    }
+
+    /// When to call [`on_deadline`](Self::on_deadline). It moves with every block sent.
+    #[must_use]
+    pub const fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Seconds between repeats, where the client chose them.
+    #[must_use]
+    pub fn fixed_timeout(&self) -> Option<u8> {
+        self.has(FIXED_TIMEOUT).then(|| u8::try_from(u64::from(self.rto) * RTO_UNIT_MS / 1_000).unwrap_or(u8::MAX))
+    }
+
+    /// Blocks of a stream of `len` bytes: the last one is shorter than a full block, and empty where the length is an exact
+    /// multiple (RFC 1350 §6).
+    #[must_use]
+    pub fn total_blocks(&self, len: u64) -> u64 {
+        len / u64::from(self.blksize) + 1
+    }
+
+    /// Where block `number` lies in the stream: offset and length in bytes.
+    #[must_use]
+    pub fn span(&self, number: u64, len: u64) -> (u64, u16) {
+        let offset = (number - 1) * u64::from(self.blksize);
+        let left = len.saturating_sub(offset);
+        (offset, u16::try_from(left).unwrap_or(u16::MAX).min(self.blksize))
+    }
+
+    /// The OACK has been sent.
+    pub fn offer_sent(&mut self, now: Instant, policy: &Policy) {
+        self.start_window(now);
+        self.arm(now, policy);
+    }
+
+    /// Whether the window has room and the stream a block for it.
+    #[must_use]
+    #[inline]
+    pub fn may_send(&self, len: u64) -> bool {
+        self.in_flight < self.window
+            && self.flags & (OFFERED | FINISHED) == 0
+            && self.acked + u64::from(self.in_flight) < self.total_blocks(len)
+    }
+
+    /// Takes the next block to send; only after [`may_send`](Self::may_send).
+    #[inline]
+    pub fn take_block(&mut self, now: Instant, policy: &Policy) -> u64 {
+        if self.in_flight == 0 {
+            self.start_window(now);
+        }
+        self.in_flight += 1;
+        self.arm(now, policy);
+        self.acked + u64::from(self.in_flight)
+    }
+
+    /// Gives the block back that was taken last: it could not be sent after all.
+    pub fn untake_block(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// The client says that everything up to `block` has arrived.
+    #[inline]
+    pub fn on_ack(&mut self, now: Instant, block: u16, len: u64, policy: &Policy) -> AckEffect {
+        if self.has(FINISHED) {
+            return AckEffect::Stale;
+        }
+        if self.has(OFFERED) {
+            // RFC 2347: an OACK is acknowledged by ACK 0, and no DATA is sent before it.
+            if block != 0 {
+                return AckEffect::Stale;
+            }
+            self.clear(OFFERED);
+            self.advance(now, 0, policy);
+            return AckEffect::Progress { again: 0 };
+        }
+        // Rollover: the distance to the 64-bit position decides, not the number itself.
+        let distance = block.wrapping_sub(low_bits(self.acked));
+        if distance == 0 {
+            return self.on_repeat(now, policy);
+        }
+        if distance > self.in_flight {
+            return AckEffect::Stale;
+        }
+        let again = self.in_flight - distance;
+        self.acked += u64::from(distance);
+        // RFC 7440 §4: an ACK inside the window asks for what follows it; what is in flight behind it is lost or ignored.
+        self.advance(now, again, policy);
+        if self.acked == self.total_blocks(len) {
+            self.set(FINISHED);
+            self.deadline = Deadline::at(now + policy.linger);
+            return AckEffect::Finished;
+        }
+        AckEffect::Progress { again }
+    }
+
+    /// A repeat of the last ACK. RFC 1123 §4.2.3.1: with one block in flight it is never answered by data, or each copy that
+    /// the network makes doubles the rest of the transfer. With a window it may be the client's report of a lost first
+    /// block; once until progress it is believed, but not before a round trip has passed in which a sound window would have
+    /// been acknowledged.
+    fn on_repeat(&mut self, now: Instant, policy: &Policy) -> AckEffect {
+        if self.window == 1 || self.in_flight == 0 || self.has(REPEAT_SPENT) {
+            return AckEffect::Repeated;
+        }
+        self.set(REPEAT_SPENT);
+        if self.srtt_us != 0 {
+            let patience = self.srtt_us + (4 * self.rttvar_us()).max(GRANULARITY_US);
+            let waited = low_micros(now).wrapping_sub(self.window_started);
+            if waited < patience {
+                self.set(HELD);
+                self.deadline = Deadline::at(now + Duration::from_micros(u64::from(patience - waited)));
+                return AckEffect::Hold;
+            }
+        }
+        AckEffect::Restart { again: self.rewind(now, policy) }
+    }
+
+    /// Looks at the clock. `random` spreads repeats of clients that were lost together.
+    pub fn on_deadline(&mut self, now: Instant, len: u64, policy: &Policy, random: u32) -> DeadlineEffect {
+        if self.deadline.millis_left(now) > 0 {
+            return DeadlineEffect::NotYet;
+        }
+        if self.has(FINISHED) {
+            return DeadlineEffect::Over;
+        }
+        if self.has(HELD) {
+            return DeadlineEffect::Again { again: self.rewind(now, policy) };
+        }
+        let retransmission = &policy.retransmission;
+        let tries = if self.is_proven() { retransmission.tries } else { retransmission.unproven_tries };
+        if self.tries >= tries {
+            let all_sent = self.acked + u64::from(self.in_flight) == self.total_blocks(len) && self.is_proven();
+            return DeadlineEffect::GiveUp { all_sent };
+        }
+        self.tries += 1;
+        if !self.has(FIXED_TIMEOUT) {
+            // RFC 6298 §5.5: back off the timer; it stays so until something is measured again (§5.7 and Karn).
+            self.rto = self.rto.saturating_mul(2).min(rto_units(retransmission.max));
+        }
+        let again = self.rewind(now, policy);
+        let rto = self.rto(policy);
+        let jitter = Duration::from_micros(u64::from(random) % (rto.micros() / 8 + 1));
+        self.deadline = Deadline::at(now + rto + jitter);
+        if self.has(OFFERED) { DeadlineEffect::OfferAgain } else { DeadlineEffect::Again { again } }
+    }
+
+    /// Starts again behind the last acknowledged block; returns how many blocks that repeats.
+    fn rewind(&mut self, now: Instant, policy: &Policy) -> u16 {
+        let again = self.in_flight;
+        self.in_flight = 0;
+        self.clear(HELD);
+        self.set(AMBIGUOUS);
+        self.arm(now, policy);
+        again
+    }
+
+    /// Bookkeeping of an ACK that brought something new, but left `again` blocks to be repeated.
+    fn advance(&mut self, now: Instant, again: u16, policy: &Policy) {
+        if again == 0 && !self.has(AMBIGUOUS) {
+            self.measure(low_micros(now).wrapping_sub(self.window_started), policy);
+        }
+        self.in_flight = 0;
+        self.tries = 0;
+        self.clear(AMBIGUOUS | REPEAT_SPENT | HELD);
+        self.set(PROVEN);
+        if again > 0 {
+            self.set(AMBIGUOUS);
+        }
+        self.arm(now, policy);
+    }
+
+    /// RFC 6298 §2.2 and §2.3, alpha = 1/8, beta = 1/4.
+    fn measure(&mut self, sample_us: u32, policy: &Policy) {
+        let sample_us = sample_us.max(1);
+        let variation_us = if self.srtt_us == 0 {
+            self.srtt_us = sample_us;
+            sample_us / 2
+        } else {
+            let old = self.rttvar_us();
+            let deviation = self.srtt_us.abs_diff(sample_us);
+            let variation = old - old / 4 + deviation / 4;
+            self.srtt_us = (self.srtt_us - self.srtt_us / 8 + sample_us / 8).max(1);
+            variation
+        };
+        self.rttvar = u16::try_from(variation_us / RTTVAR_UNIT_US).unwrap_or(u16::MAX);
+        if !self.has(FIXED_TIMEOUT) {
+            let rto_us = u64::from(self.srtt_us) + u64::from((4 * self.rttvar_us()).max(GRANULARITY_US));
+            let retransmission = &policy.retransmission;
+            let rto = Duration::from_micros(rto_us).clamp(retransmission.min, retransmission.max);
+            self.rto = rto_units(rto);
+        }
+    }
+
+    fn start_window(&mut self, now: Instant) {
+        self.window_started = low_micros(now);
+    }
+
+    fn arm(&mut self, now: Instant, policy: &Policy) {
+        if !self.has(HELD) {
+            self.deadline = Deadline::at(now + self.rto(policy));
+        }
+    }
+
+    /// The interval that a client chose counts from its first ACK on: an unproven source may not tie a session down for long.
+    fn rto(&self, policy: &Policy) -> Duration {
+        if self.has(FIXED_TIMEOUT) && !self.has(PROVEN) {
+            let backed_off = policy.retransmission.initial.micros() << self.tries.min(16);
+            return Duration::from_micros(backed_off).min(policy.retransmission.max);
+        }
+        Duration::from_millis(u64::from(self.rto) * RTO_UNIT_MS)
+    }
+
+    fn rttvar_us(&self) -> u32 {
+        u32::from(self.rttvar) * RTTVAR_UNIT_US
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn set(&mut self, flag: u8) {
+        self.flags |= flag;
+    }
+
+    fn clear(&mut self, flags: u8) {
+        self.flags &= !flags;
+    }
+}
+
+fn rto_units(duration: Duration) -> u16 {
+    u16::try_from(duration.millis_ceil().div_ceil(RTO_UNIT_MS)).unwrap_or(u16::MAX)
+}
+
+/// A block number as it stands on the wire.
+#[must_use]
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "block numbers are modulo 65536 on the wire")]
+pub const fn low_bits(block: u64) -> u16 {
+    block as u16
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "microseconds are compared modulo 2^32")]
+fn low_micros(now: Instant) -> u32 {
+    now.micros() as u32
+}
+
+#[cfg(test)]
+#[path = "transfer_tests.rs"]
+mod tests;
