@@ -4,5 +4,6 @@
 //! `files`; `dpdk` implements `port` and knows nothing of any protocol. Without the feature `dpdk` the crate has no FFI at all.
 
 pub mod port;
+pub mod session;
 pub mod tftp;
 pub mod time;

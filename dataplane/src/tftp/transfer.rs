@@ -6,7 +6,7 @@ use super::policy::Policy;
 use crate::time::{Duration, Instant};
 
 /// The moment, in milliseconds since the origin and modulo 2^32, at which a session wants to be looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(u32);
 
 impl Deadline {
@@ -75,7 +75,7 @@ pub enum DeadlineEffect {
 /// Progress of one transfer.
 ///
 /// Blocks are counted from 1 in 64 bit; on the wire modulo 65536 (rollover to 0).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Transfer {
     /// Every block up to this one has arrived.
@@ -121,6 +121,21 @@ const RTTVAR_UNIT_US: u32 = 16;
 const RTO_UNIT_MS: u64 = 4;
 
 impl Transfer {
+    /// The state of an unused session line.
+    pub(crate) const VACANT: Self = Self {
+        acked: 0,
+        window_started: 0,
+        deadline: Deadline(0),
+        srtt_us: 0,
+        rttvar: 0,
+        rto: 0,
+        in_flight: 0,
+        blksize: 0,
+        window: 0,
+        tries: 0,
+        flags: 0,
+    };
+
     /// A transfer on these terms; nothing has been sent.
     #[must_use]
     pub fn new(granted: &Granted, netascii: bool, policy: &Policy) -> Self {
@@ -135,7 +150,7 @@ impl Transfer {
             }
             None => policy.retransmission.initial,
         };
-        Self { rto: rto_units(initial), blksize: granted.blksize, window: granted.window, flags, ..Self::default() }
+        Self { rto: rto_units(initial), blksize: granted.blksize, window: granted.window, flags, ..Self::VACANT }
     }
 
     /// Bytes in a full block.

@@ -1,0 +1,150 @@
+//! Who is being served: one 64-byte line per session in memory that is allocated once, found by TID with an array access.
+//! Knows the transfer's line, but no frame, no file and no clock.
+
+mod client_index;
+mod free_slots;
+mod random;
+mod table;
+mod tid;
+mod timers;
+
+pub use random::{Random, Seed};
+pub use table::{History, Miss, Table};
+pub use tid::{TidSpace, WorkerIndex, WorkerShare};
+pub use timers::{List, Timers};
+
+use crate::tftp::Transfer;
+use core::net::{IpAddr, Ipv6Addr};
+
+/// A place in the session table of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotId(u32);
+
+impl SlotId {
+    #[inline]
+    const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A client's transport address: what makes two sessions different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// IPv4 as IPv4-mapped IPv6.
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl Client {
+    /// The client at this address and UDP port (host byte order).
+    #[must_use]
+    #[inline]
+    pub fn new(ip: IpAddr, port: u16) -> Self {
+        let ip = match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self { ip: ip.octets(), port }
+    }
+
+    /// Its IP address; IPv4-mapped addresses come back as IPv4.
+    #[must_use]
+    #[inline]
+    pub fn ip(&self) -> IpAddr {
+        Ipv6Addr::from(self.ip).to_canonical()
+    }
+
+    /// Its UDP port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A keyed hash: the same for every worker of one appliance.
+    #[must_use]
+    pub fn hash(&self, seed: &Seed) -> u64 {
+        let mut bytes = [0; 18];
+        bytes[..16].copy_from_slice(&self.ip);
+        bytes[16..].copy_from_slice(&self.port.to_be_bytes());
+        seed.hash(&bytes)
+    }
+}
+
+/// Where a session's frames go, fixed when it begins: a later ARP or ND lie changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Source MAC of the request: the client's, or its router's.
+    pub client_mac: [u8; 6],
+    /// Tag control information of the request's VLAN tag.
+    pub vlan: Option<u16>,
+    /// Index of our address that the request was sent to.
+    pub local: u8,
+}
+
+/// One session's hot state: one cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Session {
+    /// Progress.
+    pub transfer: Transfer,
+    /// The file, by its number in the generation of the catalogue that the session began with.
+    pub file: u32,
+    client: Client,
+    client_mac: [u8; 6],
+    vlan: u16,
+    local: u8,
+    /// Which of the live catalogue generations that is.
+    pub generation: u8,
+}
+
+const _: () = assert!(size_of::<Session>() == 64);
+
+/// No VLAN tag. A TCI of 0xFFFF names the reserved VLAN 4095 (IEEE 802.1Q §9.6), so no session can hold it.
+const UNTAGGED: u16 = u16::MAX;
+
+impl Session {
+    /// A session of `client`, about to begin.
+    #[must_use]
+    pub fn new(client: Client, route: Route, transfer: Transfer, file: u32, generation: u8) -> Self {
+        Self {
+            transfer,
+            client,
+            client_mac: route.client_mac,
+            vlan: route.vlan.unwrap_or(UNTAGGED),
+            file,
+            local: route.local,
+            generation,
+        }
+    }
+
+    /// Whom it serves.
+    #[must_use]
+    #[inline]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where its frames go.
+    #[must_use]
+    #[inline]
+    pub fn route(&self) -> Route {
+        let vlan = (self.vlan != UNTAGGED).then_some(self.vlan);
+        Route { client_mac: self.client_mac, vlan, local: self.local }
+    }
+
+    /// An unused line. UDP port 0 is refused on input, so no live session has it.
+    const VACANT: Self = Self {
+        transfer: Transfer::VACANT,
+        client: Client { ip: [0; 16], port: 0 },
+        client_mac: [0; 6],
+        vlan: UNTAGGED,
+        file: 0,
+        local: 0,
+        generation: 0,
+    };
+
+    #[inline]
+    const fn is_vacant(&self) -> bool {
+        self.client.port == 0
+    }
+}
