@@ -1,5 +1,7 @@
 //! The Internet checksum against a naive loop and against etherparse.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use dataplane::wire::Sum;
 use etherparse::checksum::Sum16BitWords;
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Hostile input below UDP: the rows of the table "Below UDP", each cause of a drop, and the rules of RFC 4861 §7.1, by name.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use dataplane::wire::ethernet::Header;
