@@ -7,3 +7,4 @@ pub mod port;
 pub mod session;
 pub mod tftp;
 pub mod time;
+pub mod wire;
