@@ -3,9 +3,11 @@
 //! Arrows point one way: `worker` drives an `engine` with frames from a `port`; the engine knows `wire`, `tftp`, `session` and
 //! `files`; `dpdk` implements `port` and knows nothing of any protocol. Without the feature `dpdk` the crate has no FFI at all.
 
+pub mod engine;
 pub mod files;
 pub mod port;
 pub mod session;
 pub mod tftp;
 pub mod time;
 pub mod wire;
+pub mod worker;

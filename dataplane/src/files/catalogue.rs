@@ -21,6 +21,9 @@ pub struct GenerationId(pub u32);
 pub struct FileId(u32);
 
 impl FileId {
+    /// The first file of any catalogue.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// Counts from zero, without gaps.
     #[must_use]
     pub const fn index(self) -> u32 {
@@ -189,6 +192,13 @@ impl Catalogue {
     #[must_use]
     pub fn netascii_len(&self, id: FileId) -> u64 {
         self.netascii(id).len()
+    }
+
+    /// Length in bytes of the stream that a transfer of this file sends, in octet or netascii mode.
+    #[must_use]
+    #[inline]
+    pub fn stream_len(&self, id: FileId, netascii: bool) -> u64 {
+        if netascii { self.netascii_len(id) } else { self.file(id).len() }
     }
 
     /// Copies the file's netascii bytes from wire position `offset` on into `out`; returns how many there were. Resumes anywhere,

@@ -1,6 +1,9 @@
 //! What an engine is driven by: frames, and the few operations that a simulator, a replayer and a NIC queue have in common.
 //! Knows no protocol.
 
+pub mod faults;
+pub mod memory;
+
 use arrayvec::ArrayVec;
 use thiserror::Error;
 

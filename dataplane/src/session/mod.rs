@@ -1,5 +1,5 @@
 //! Who is being served: one 64-byte line per session in memory that is allocated once, found by TID with an array access.
-//! Knows the transfer's line, but no frame, no file and no clock.
+//! Knows the transfer's line, but no frame and no clock.
 
 mod client_index;
 mod free_slots;
@@ -13,6 +13,7 @@ pub use table::{History, Miss, Table};
 pub use tid::{TidSpace, WorkerIndex, WorkerShare};
 pub use timers::{List, Timers};
 
+use crate::files::FileId;
 use crate::tftp::Transfer;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -21,8 +22,10 @@ use core::net::{IpAddr, Ipv6Addr};
 pub struct SlotId(u32);
 
 impl SlotId {
+    pub(crate) const FIRST: Self = Self(0);
+
     #[inline]
-    const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -87,8 +90,8 @@ pub struct Route {
 pub struct Session {
     /// Progress.
     pub transfer: Transfer,
-    /// The file, by its number in the generation of the catalogue that the session began with.
-    pub file: u32,
+    /// The file, in the generation of the catalogue that the session began with.
+    pub file: FileId,
     client: Client,
     client_mac: [u8; 6],
     vlan: u16,
@@ -105,7 +108,7 @@ const UNTAGGED: u16 = u16::MAX;
 impl Session {
     /// A session of `client`, about to begin.
     #[must_use]
-    pub fn new(client: Client, route: Route, transfer: Transfer, file: u32, generation: u8) -> Self {
+    pub fn new(client: Client, route: Route, transfer: Transfer, file: FileId, generation: u8) -> Self {
         Self {
             transfer,
             client,
@@ -138,7 +141,7 @@ impl Session {
         client: Client { ip: [0; 16], port: 0 },
         client_mac: [0; 6],
         vlan: UNTAGGED,
-        file: 0,
+        file: FileId::FIRST,
         local: 0,
         generation: 0,
     };

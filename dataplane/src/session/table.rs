@@ -3,6 +3,8 @@
 use super::client_index::ClientIndex;
 use super::free_slots::FreeSlots;
 use super::{Client, Random, Seed, Session, SlotId, TidSpace, WorkerShare};
+use crate::tftp::OptionOrder;
+use crate::time::Instant;
 
 /// Why a packet to a TID has no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,6 @@ pub enum Miss {
 #[derive(Debug)]
 pub struct Table {
     sessions: Box<[Session]>,
-    /// When each began, in milliseconds modulo 2^32, and how many of its blocks went out again.
     histories: Box<[History]>,
     tids: TidSpace,
     /// Slots that share one TID, told apart by their clients.
@@ -28,15 +29,39 @@ pub struct Table {
     max_live: u32,
 }
 
-/// What is wanted of a session when people look at it, kept off its hot line.
+/// What is wanted of a session now and then, kept off its hot line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// Begin, milliseconds since the origin modulo 2^32.
-    pub began_ms: u32,
+    began_ms: u32,
     /// Blocks that went out more than once; stays at the largest number.
     pub blocks_again: u16,
     /// Options of the OACK, to say it again.
-    pub oack: crate::tftp::OptionOrder,
+    pub oack: OptionOrder,
+}
+
+impl History {
+    /// A session begins, with these options in its OACK.
+    #[must_use]
+    pub fn begin(now: Instant, oack: OptionOrder) -> Self {
+        Self { began_ms: low_millis(now), blocks_again: 0, oack }
+    }
+
+    /// Milliseconds since the begin, modulo 2^32 (49 days).
+    #[must_use]
+    pub fn age_ms(&self, now: Instant) -> u32 {
+        low_millis(now).wrapping_sub(self.began_ms)
+    }
+
+    /// So many blocks go out once more.
+    pub fn add_again(&mut self, blocks: u16) {
+        self.blocks_again = self.blocks_again.saturating_add(blocks);
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
+fn low_millis(now: Instant) -> u32 {
+    now.millis() as u32
 }
 
 impl Table {
@@ -174,6 +199,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::FileId;
     use crate::session::{Route, WorkerIndex};
     use crate::tftp::Transfer;
     use core::net::{IpAddr, Ipv4Addr};
@@ -186,8 +212,10 @@ mod tests {
     }
 
     fn session(number: u32) -> Session {
-        let route = Route { client_mac: [2, 0, 0, 0, 0, 1], vlan: None, local: 0 };
-        Session::new(client(number), route, Transfer::VACANT, number, 0)
+        // The VLAN tells them apart: a session's other fields mean nothing to the table.
+        let vlan = Some(u16::try_from(number % 4_095).unwrap());
+        let route = Route { client_mac: [2, 0, 0, 0, 0, 1], vlan, local: 0 };
+        Session::new(client(number), route, Transfer::VACANT, FileId::FIRST, 0)
     }
 
     fn fill(table: &mut Table, count: u32) -> Vec<SlotId> {
@@ -205,7 +233,8 @@ mod tests {
             let number = u32::try_from(number).unwrap();
             assert_eq!(table.find(table.tid(slot), &client(number)), Ok(slot));
             assert_eq!(table.find_client(&client(number)), Some(slot));
-            assert_eq!(table.get(slot).file, number);
+            assert_eq!(*table.get(slot).client(), client(number));
+            assert_eq!(table.get(slot).route().vlan, Some(u16::try_from(number % 4_095).unwrap()));
         }
         for slot in slots {
             table.remove(slot);

@@ -1,7 +1,7 @@
 //! One read transfer as a state machine of half a cache line: which block may go, what an ACK means, when to send again.
 //! Sends nothing, reads no clock, and is told the length of the stream.
 
-use super::options::Granted;
+use super::options::{Granted, OptionOrder};
 use super::policy::Policy;
 use crate::time::{Duration, Instant};
 
@@ -228,6 +228,33 @@ impl Transfer {
         (offset, u16::try_from(left).unwrap_or(u16::MAX).min(self.blksize))
     }
 
+    /// Whether a request on these terms asks for what this transfer already does.
+    #[must_use]
+    pub fn has_terms(&self, granted: &Granted, netascii: bool) -> bool {
+        self.blksize == granted.blksize
+            && self.window == granted.window
+            && self.is_netascii() == netascii
+            && self.has(FIXED_TIMEOUT) == granted.timeout.is_some()
+            && self.fixed_timeout() == granted.timeout
+    }
+
+    /// The terms again, to repeat the OACK: `order` as it was granted, `size` in case that it was asked.
+    #[must_use]
+    pub fn terms(&self, order: OptionOrder, size: u64) -> Granted {
+        Granted { blksize: self.blksize, window: self.window, timeout: self.fixed_timeout(), tsize: Some(size), order }
+    }
+
+    /// Timed repeats since the last progress.
+    #[must_use]
+    pub const fn tries(&self) -> u8 {
+        self.tries
+    }
+
+    /// The client repeats its request: the first reply goes out again.
+    pub fn start_over(&mut self, now: Instant, policy: &Policy) {
+        self.rewind(now, policy);
+    }
+
     /// The OACK has been sent.
     pub fn offer_sent(&mut self, now: Instant, policy: &Policy) {
         self.start_window(now);
@@ -238,9 +265,14 @@ impl Transfer {
     #[must_use]
     #[inline]
     pub fn may_send(&self, len: u64) -> bool {
-        self.in_flight < self.window
-            && self.flags & (OFFERED | FINISHED) == 0
-            && self.acked + u64::from(self.in_flight) < self.total_blocks(len)
+        self.has_room() && self.acked + u64::from(self.in_flight) < self.total_blocks(len)
+    }
+
+    /// Whether the window has room, whatever the stream has.
+    #[must_use]
+    #[inline]
+    pub const fn has_room(&self) -> bool {
+        self.in_flight < self.window && self.flags & (OFFERED | FINISHED) == 0
     }
 
     /// Takes the next block to send; only after [`may_send`](Self::may_send).
@@ -299,18 +331,17 @@ impl Transfer {
     /// block; once until progress it is believed, but not before a round trip has passed in which a sound window would have
     /// been acknowledged.
     fn on_repeat(&mut self, now: Instant, policy: &Policy) -> AckEffect {
-        if self.window == 1 || self.in_flight == 0 || self.has(REPEAT_SPENT) {
+        let unmeasured = self.srtt_us == 0;
+        if self.window == 1 || self.in_flight == 0 || unmeasured || self.has(REPEAT_SPENT) {
             return AckEffect::Repeated;
         }
         self.set(REPEAT_SPENT);
-        if self.srtt_us != 0 {
-            let patience = self.srtt_us + (4 * self.rttvar_us()).max(GRANULARITY_US);
-            let waited = low_micros(now).wrapping_sub(self.window_started);
-            if waited < patience {
-                self.set(HELD);
-                self.deadline = Deadline::at(now + Duration::from_micros(u64::from(patience - waited)));
-                return AckEffect::Hold;
-            }
+        let patience = u64::from(self.srtt_us) + u64::from((4 * self.rttvar_us()).max(GRANULARITY_US));
+        let waited = u64::from(low_micros(now).wrapping_sub(self.window_started));
+        if waited < patience {
+            self.set(HELD);
+            self.deadline = Deadline::at(now + Duration::from_micros(patience - waited));
+            return AckEffect::Hold;
         }
         AckEffect::Restart { again: self.rewind(now, policy) }
     }

@@ -1,0 +1,355 @@
+//! One frame in, frames out: [`Engine::handle`]. No DPDK, no clock, no log, no counter, no heap after construction.
+//!
+//! A received frame is moved in and, where it can, leaves as the reply. Each call of `handle` returns what became of its frame;
+//! what happens besides is reported to the [`Output`].
+
+mod answers;
+mod envelope;
+mod generations;
+mod interface;
+mod limits;
+mod neighbours;
+mod outcome;
+mod output;
+mod ready;
+mod request;
+mod serve;
+mod view;
+
+pub use interface::{ADDRESSES_MAX, Interface, LocalAddress, TooManyAddresses};
+pub use neighbours::{Neighbour, Neighbours};
+pub use outcome::{Fate, Outcome};
+pub use output::{Ending, Event, Output};
+pub use view::{SessionState, SessionView};
+
+use crate::files::Catalogue;
+use crate::port::{Frame, ReceivedChecksums};
+use crate::session::{Client, Random, Seed, Table, Timers, WorkerIndex, WorkerShare};
+use crate::tftp::{Policy, REQUEST_PORT};
+use crate::time::Instant;
+use crate::wire::{self, Checks, Flow, Malformed, Packet, Parsed, Span, ethernet, icmpv4, icmpv6};
+use core::net::IpAddr;
+use generations::Generations;
+use limits::{ErrorBudget, UnprovenCounts};
+use ready::Ready;
+use request::Datagram;
+use std::sync::Arc;
+
+/// How much of everything there may be in one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions, lingering ones included.
+    pub max_sessions: u32,
+    /// Sessions whose client has not answered yet; beyond, the oldest of them goes.
+    pub max_unproven: u32,
+    /// The same for one client address; beyond, its requests are dropped.
+    pub max_unproven_per_address: u32,
+    /// ERROR packets per second to one prefix (IPv4 /24, IPv6 /64).
+    pub errors_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_sessions: 65_536, max_unproven: 16_384, max_unproven_per_address: 256, errors_per_second: 1_000 }
+    }
+}
+
+/// Who answers what is not TFTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering {
+    /// We do: ARP, neighbour discovery and ping.
+    Ourselves,
+    /// The kernel does, through an interface that has the port's MAC: it gets every frame that is not ours.
+    Kernel,
+}
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Our side of the port.
+    pub interface: Interface,
+    /// How transfers are run.
+    pub policy: Policy,
+    /// Limits of this worker.
+    pub limits: Limits,
+    /// This worker among all.
+    pub share: WorkerShare,
+    /// The secret that all workers share.
+    pub seed: Seed,
+    /// Who answers ARP and the like.
+    pub answering: Answering,
+}
+
+/// Protocols, sessions and timers of one worker on one port.
+#[derive(Debug)]
+pub struct Engine {
+    interface: Interface,
+    policy: Policy,
+    limits: Limits,
+    share: WorkerShare,
+    seed: Seed,
+    answering: Answering,
+    random: Random,
+    table: Table,
+    timers: Timers,
+    ready: Ready,
+    generations: Generations,
+    neighbours: Neighbours,
+    errors: ErrorBudget,
+    unproven_by_address: UnprovenCounts,
+    unproven: u32,
+    lingering: u32,
+    draining: bool,
+}
+
+impl Engine {
+    /// An engine that serves `catalogue`; allocates all it will ever need.
+    #[must_use]
+    pub fn new(config: EngineConfig, catalogue: Arc<Catalogue>, now: Instant) -> Self {
+        let EngineConfig { interface, policy, limits, share, seed, answering } = config;
+        let table = Table::new(limits.max_sessions, share, seed);
+        Self {
+            timers: Timers::new(table.slots(), now),
+            ready: Ready::new(table.slots()),
+            table,
+            generations: Generations::new(catalogue),
+            neighbours: Neighbours::new(seed),
+            errors: ErrorBudget::new(seed, limits.errors_per_second, now),
+            unproven_by_address: UnprovenCounts::new(seed),
+            random: Random::new(seed, u64::from(share.index.0)),
+            interface,
+            policy,
+            limits,
+            share,
+            seed,
+            answering,
+            unproven: 0,
+            lingering: 0,
+            draining: false,
+        }
+    }
+
+    /// Handles one received frame. Returns its outcome, or `None` when it went to the worker that owns its flow, where it will
+    /// have one.
+    #[inline]
+    pub fn handle<O: Output>(&mut self, now: Instant, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+        if !frame.is_linear() {
+            return Some(Outcome::Chained);
+        }
+        let checks = match frame.received_checksums() {
+            ReceivedChecksums::Good => Checks::TRUST,
+            ReceivedChecksums::Unchecked => Checks::VERIFY,
+        };
+        let parsed = match wire::parse(frame.bytes(), checks) {
+            Ok(parsed) => parsed,
+            Err(malformed) => return Some(self.on_malformed(malformed, frame, out)),
+        };
+        if let Packet::Udp { flow, payload } = parsed.packet
+            && parsed.link.dst == self.interface.mac()
+            && let Some(local) = self.interface.find(flow.addresses.dst())
+        {
+            return self.on_udp(now, &Datagram { link: parsed.link, flow, local, payload }, frame, out);
+        }
+        match self.answering {
+            Answering::Ourselves => self.on_other(now, &parsed, frame, out),
+            Answering::Kernel => Some(to_kernel(frame, out)),
+        }
+    }
+
+    /// UDP to one of our addresses.
+    #[inline]
+    fn on_udp<O: Output>(&mut self, now: Instant, datagram: &Datagram, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+        let port = datagram.flow.dst_port;
+        if port == REQUEST_PORT {
+            return self.on_request_port(now, datagram, frame, out);
+        }
+        match self.table.tids().owner(port) {
+            Some(owner) if self.is_other_worker(owner) => hand_over(owner, frame, out),
+            Some(owner) if owner == self.share.index => {
+                let outcome_of_stray = self.answering == Answering::Kernel && !self.knows(datagram);
+                // A port that is nobody's TID may be one of the kernel's own.
+                Some(if outcome_of_stray {
+                    to_kernel(frame, out)
+                } else {
+                    self.on_session_datagram(now, datagram, frame, out)
+                })
+            }
+            _ if self.answering == Answering::Kernel => Some(to_kernel(frame, out)),
+            _ => Some(Outcome::NoListener),
+        }
+    }
+
+    #[inline]
+    fn on_request_port<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Option<Outcome> {
+        if matches!(datagram.flow.src_port, 0 | REQUEST_PORT) {
+            return Some(Outcome::SourcePortForbidden);
+        }
+        if self.interface.forbids_source(datagram.flow.addresses.src()) {
+            return Some(Outcome::SourceForbidden);
+        }
+        if self.share.workers > 1 {
+            let owner = self.owner_of(&Client::new(datagram.flow.addresses.src(), datagram.flow.src_port));
+            if owner != self.share.index {
+                return hand_over(owner, frame, out);
+            }
+        }
+        Some(self.on_request(now, datagram, frame, out))
+    }
+
+    /// What is not UDP to us, where we answer for ourselves.
+    fn on_other<O: Output>(&mut self, now: Instant, parsed: &Parsed, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+        let link = &parsed.link;
+        if !self.interface.accepts(link.dst) {
+            return Some(Outcome::NotOurMac);
+        }
+        Some(match &parsed.packet {
+            Packet::Arp(packet) => self.on_arp(now, link, packet, frame, out),
+            Packet::Icmpv4 { src, dst, message, span } => {
+                if !self.is_for_us(link, IpAddr::V4(*dst)) {
+                    return Some(Outcome::NotOurAddress);
+                }
+                match message {
+                    icmpv4::Message::EchoRequest { .. } => self.on_echo_v4(link, *src, *dst, *span, frame, out),
+                    icmpv4::Message::DestinationUnreachable { code: icmpv4::PORT_UNREACHABLE, quoted: Some(quoted) } => {
+                        return self.route_unreachable(quoted, frame, out);
+                    }
+                    _ => Outcome::IcmpOther,
+                }
+            }
+            Packet::Icmpv6 { src, dst, message, span } => {
+                return self.on_icmpv6(now, parsed, (*src, *dst), message, *span, frame, out);
+            }
+            Packet::Udp { .. } => Outcome::NotOurAddress,
+            Packet::OtherIp(_) => Outcome::NotUdp,
+            Packet::OtherEtherType(_) => Outcome::NotIp,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one parsed frame")]
+    fn on_icmpv6<O: Output>(
+        &mut self,
+        now: Instant,
+        parsed: &Parsed,
+        (src, dst): (core::net::Ipv6Addr, core::net::Ipv6Addr),
+        message: &icmpv6::Message,
+        span: Span,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Option<Outcome> {
+        let link = &parsed.link;
+        let unicast = self.is_for_us(link, IpAddr::V6(dst));
+        if !unicast && !self.interface.is_member(dst) {
+            return Some(Outcome::NotOurAddress);
+        }
+        Some(match message {
+            icmpv6::Message::NeighbourSolicitation(solicitation) => {
+                self.on_solicitation(now, parsed, src, solicitation, frame, out)
+            }
+            icmpv6::Message::NeighbourAdvertisement(advertisement) => self.on_advertisement(now, link, advertisement),
+            icmpv6::Message::EchoRequest { .. } if unicast => self.on_echo_v6(link, src, dst, span, frame, out),
+            icmpv6::Message::DestinationUnreachable { code: icmpv6::PORT_UNREACHABLE, quoted: Some(quoted) } if unicast => {
+                return self.route_unreachable(quoted, frame, out);
+            }
+            _ => Outcome::IcmpOther,
+        })
+    }
+
+    /// An ICMP error belongs to the worker that owns the TID which it quotes.
+    fn route_unreachable<O: Output>(&mut self, quoted: &Flow, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+        match self.table.tids().owner(quoted.src_port) {
+            Some(owner) if self.is_other_worker(owner) => hand_over(owner, frame, out),
+            _ => Some(self.on_unreachable(quoted, out)),
+        }
+    }
+
+    #[cold]
+    fn on_malformed<O: Output>(&self, malformed: Malformed, frame: O::Frame, out: &mut O) -> Outcome {
+        match self.answering {
+            Answering::Ourselves => malformed.into(),
+            // What we cannot read may still be something to the kernel: a fragment of TCP, a double tag.
+            Answering::Kernel => to_kernel(frame, out),
+        }
+    }
+
+    /// RFC 1122 §3.3.6: a packet to one of our addresses that was broadcast on the link is nobody's business.
+    fn is_for_us(&self, link: &ethernet::Header, destination: IpAddr) -> bool {
+        link.dst == self.interface.mac() && self.interface.find(destination).is_some()
+    }
+
+    fn knows(&self, datagram: &Datagram) -> bool {
+        let client = Client::new(datagram.flow.addresses.src(), datagram.flow.src_port);
+        self.table.find(datagram.flow.dst_port, &client).is_ok()
+    }
+
+    const fn is_other_worker(&self, owner: WorkerIndex) -> bool {
+        owner.0 != self.share.index.0 && owner.0 < self.share.workers
+    }
+
+    /// The worker that takes this client's requests: the same whatever queue they arrive on.
+    fn owner_of(&self, client: &Client) -> WorkerIndex {
+        let hash = client.hash(&self.seed) >> 32;
+        WorkerIndex(u16::try_from(hash % u64::from(self.share.workers)).unwrap_or_default())
+    }
+
+    /// New requests are ignored from now on; running transfers go on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Sessions that still want to send something or wait for an answer.
+    #[must_use]
+    pub fn active_sessions(&self) -> u32 {
+        self.table.live() - self.lingering
+    }
+
+    /// Whether [`pump`](Self::pump) or a timer has work that does not wait for a frame.
+    #[must_use]
+    pub fn has_ready_sessions(&self) -> bool {
+        self.ready.len() > 0
+    }
+
+    /// New transfers read `catalogue` from now on; running ones keep theirs.
+    ///
+    /// # Errors
+    /// Gives it back while too many older ones still have readers.
+    pub fn install(&mut self, catalogue: Arc<Catalogue>) -> Result<(), Arc<Catalogue>> {
+        self.generations.install(catalogue)
+    }
+
+    /// A catalogue that no transfer reads any more, to be dropped elsewhere: giving back its memory takes a while.
+    pub fn take_unread_catalogue(&mut self) -> Option<Arc<Catalogue>> {
+        self.generations.take_unread()
+    }
+
+    /// What ARP and ND told.
+    #[must_use]
+    pub const fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    /// Our side of the port.
+    #[must_use]
+    pub const fn interface(&self) -> &Interface {
+        &self.interface
+    }
+}
+
+fn hand_over<O: Output>(owner: WorkerIndex, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+    match out.hand_over(owner, frame) {
+        Ok(()) => None,
+        Err(_dropped) => Some(Outcome::HandOverFull),
+    }
+}
+
+fn to_kernel<O: Output>(frame: O::Frame, out: &mut O) -> Outcome {
+    match out.to_kernel(frame) {
+        Ok(()) => Outcome::ToKernel,
+        Err(_dropped) => Outcome::KernelFull,
+    }
+}

@@ -1,0 +1,61 @@
+//! The catalogues that transfers still read: the current one, and older ones until their last transfer ends.
+
+use crate::files::Catalogue;
+use std::sync::Arc;
+
+/// Catalogues alive at a time. A new one is refused while all others still have readers.
+const LIVE: usize = 8;
+
+/// Numbered places for catalogues, with the count of their readers in this worker.
+#[derive(Debug)]
+pub(super) struct Generations {
+    places: [Option<Arc<Catalogue>>; LIVE],
+    readers: [u32; LIVE],
+    current: u8,
+}
+
+impl Generations {
+    pub(super) fn new(first: Arc<Catalogue>) -> Self {
+        let mut places = [const { None }; LIVE];
+        places[0] = Some(first);
+        Self { places, readers: [0; LIVE], current: 0 }
+    }
+
+    /// New transfers read `catalogue` from now on. Gives it back when there is no place for it yet.
+    pub(super) fn install(&mut self, catalogue: Arc<Catalogue>) -> Result<(), Arc<Catalogue>> {
+        match (0_u8..).zip(&self.places).find(|(_, place)| place.is_none()) {
+            Some((place, _)) => {
+                self.places[usize::from(place)] = Some(catalogue);
+                self.current = place;
+                Ok(())
+            }
+            None => Err(catalogue),
+        }
+    }
+
+    /// An old catalogue without readers. It is for the caller to drop: giving back its memory takes a while.
+    pub(super) fn take_unread(&mut self) -> Option<Arc<Catalogue>> {
+        let current = usize::from(self.current);
+        (0..LIVE).find_map(|place| if place != current && self.readers[place] == 0 { self.places[place].take() } else { None })
+    }
+
+    pub(super) const fn current(&self) -> u8 {
+        self.current
+    }
+
+    #[inline]
+    pub(super) fn get(&self, generation: u8) -> &Catalogue {
+        match &self.places[usize::from(generation)] {
+            Some(catalogue) => catalogue,
+            None => unreachable!("a generation with readers is never taken out"),
+        }
+    }
+
+    pub(super) fn begin_reading(&mut self, generation: u8) {
+        self.readers[usize::from(generation)] += 1;
+    }
+
+    pub(super) fn end_reading(&mut self, generation: u8) {
+        self.readers[usize::from(generation)] -= 1;
+    }
+}

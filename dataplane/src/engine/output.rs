@@ -1,0 +1,115 @@
+//! What an engine hands out: frames, and what happened. Implemented by the worker and by tests; the engine itself keeps no count.
+
+use crate::port::Frame;
+use crate::session::WorkerIndex;
+
+/// Where the engine's frames and reports go.
+pub trait Output {
+    /// The port's frame type.
+    type Frame: Frame;
+
+    /// An empty frame; `None` when the pool is empty.
+    fn allocate(&mut self) -> Option<Self::Frame>;
+
+    /// How many frames [`send`](Self::send) takes now. Replies to received frames may exceed what windows may use: the
+    /// worker keeps room for a burst of them.
+    fn room(&self) -> usize;
+
+    /// Queues a frame.
+    fn send(&mut self, frame: Self::Frame);
+
+    /// Whether the port completes checksums.
+    fn completes_checksums(&self) -> bool;
+
+    /// Passes a received frame to the worker that owns its flow.
+    ///
+    /// # Errors
+    /// Gives the frame back when that worker's ring is full.
+    fn hand_over(&mut self, owner: WorkerIndex, frame: Self::Frame) -> Result<(), Self::Frame>;
+
+    /// Gives a received frame that is not ours to the kernel interface.
+    ///
+    /// # Errors
+    /// Gives the frame back when the interface has no room, or there is none.
+    fn to_kernel(&mut self, frame: Self::Frame) -> Result<(), Self::Frame>;
+
+    /// Reports something that no received frame stands for.
+    fn report(&mut self, event: Event);
+}
+
+/// What happened to transfers and their data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A DATA packet with this many file bytes was queued.
+    BlockSent {
+        /// Payload bytes.
+        bytes: u16,
+    },
+    /// So many blocks have to go out once more.
+    BlocksAgain(u16),
+    /// The port had no frame for an OACK or a block: the timer repairs it.
+    PoolEmpty,
+    /// A transfer began.
+    Opened,
+    /// A transfer ended.
+    Ended(Ending),
+}
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ending {
+    /// The last block was acknowledged.
+    Done,
+    /// Everything was sent, the last ACK never came.
+    Unconfirmed,
+    /// The client aborted before any data, as boot ROMs do to learn the size.
+    Probe,
+    /// The client aborted with an ERROR.
+    Aborted,
+    /// The client fell silent in mid-transfer.
+    TimedOut,
+    /// The client never answered our first reply.
+    Unanswered,
+    /// The same client port asked for something else.
+    Replaced,
+    /// Made room for a newer unproven one.
+    Evicted,
+    /// ICMP says that nobody listens there.
+    Unreachable,
+    /// Took longer than any transfer may.
+    Overdue,
+}
+
+impl Ending {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Done,
+        Self::Unconfirmed,
+        Self::Probe,
+        Self::Aborted,
+        Self::TimedOut,
+        Self::Unanswered,
+        Self::Replaced,
+        Self::Evicted,
+        Self::Unreachable,
+        Self::Overdue,
+    ];
+
+    /// Its name in statistics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Probe => "probe",
+            Self::Aborted => "aborted",
+            Self::TimedOut => "timed_out",
+            Self::Unanswered => "unanswered",
+            Self::Replaced => "replaced",
+            Self::Evicted => "evicted",
+            Self::Unreachable => "unreachable",
+            Self::Overdue => "overdue",
+        }
+    }
+}

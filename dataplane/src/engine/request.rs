@@ -1,0 +1,257 @@
+//! Port 69: a request becomes a session, an ERROR or nothing.
+
+use super::envelope::Envelope;
+use super::output::{Ending, Event};
+use super::{Engine, Outcome, Output};
+use crate::files::{FileId, Lookup, Name, NameError};
+use crate::session::{Client, History, List, Route, Session, SlotId};
+use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
+use crate::time::Instant;
+use crate::wire::{Flow, Span, ethernet};
+
+/// Longest OACK or ERROR that we send, in bytes.
+const REPLY_MAX: usize = 128;
+
+/// A received datagram that the engine answers.
+#[derive(Clone, Copy)]
+pub(super) struct Datagram {
+    pub(super) link: ethernet::Header,
+    pub(super) flow: Flow,
+    /// Number of our address that it was sent to.
+    pub(super) local: u8,
+    pub(super) payload: Span,
+}
+
+/// What a request turned out to want.
+struct Wanted {
+    file: FileId,
+    granted: Granted,
+    netascii: bool,
+}
+
+/// Why a request gets an ERROR.
+struct Refusal {
+    code: ErrorCode,
+    text: &'static str,
+}
+
+const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
+const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
+const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
+const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
+
+impl Engine {
+    pub(super) fn on_request<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Outcome {
+        let client = Client::new(datagram.flow.addresses.src(), datagram.flow.src_port);
+        let bytes = crate::port::Frame::bytes(&frame);
+        let body = match Packet::parse(&bytes[datagram.payload.range()]) {
+            Ok(Packet::ReadRequest { body }) if !body.is_empty() => body,
+            // An opcode without anything behind it is not even a malformed request (row 1).
+            Ok(Packet::WriteRequest { body }) if !body.is_empty() => {
+                return self.refuse(now, datagram, &WRITES_ARE_REFUSED, frame, out);
+            }
+            _ => return Outcome::NotARequest,
+        };
+        if self.draining {
+            return Outcome::Draining;
+        }
+        match self.understand(datagram, body) {
+            Ok(wanted) => self.serve(now, datagram, client, &wanted, frame, out),
+            Err(refusal) => self.refuse(now, datagram, &refusal, frame, out),
+        }
+    }
+
+    /// From the bytes of a request to a file and terms.
+    fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Wanted, Refusal> {
+        let request = Request::parse(body).map_err(|_| NOT_UNDERSTOOD)?;
+        let catalogue = self.generations.get(self.generations.current());
+        let name = Name::parse(request.name, catalogue.name_options()).map_err(|error| match error {
+            NameError::Climbs => NO_ACCESS,
+            // What is left of the name is the root, a directory (row 11).
+            NameError::Empty => NO_ACCESS,
+            NameError::TooLong | NameError::ForbiddenByte => NOT_FOUND,
+        })?;
+        let file = match catalogue.lookup(&name) {
+            Lookup::File(file) => file,
+            Lookup::Denied(_) => return Err(NO_ACCESS),
+            Lookup::NotFound => return Err(NOT_FOUND),
+        };
+        let netascii = request.mode == Mode::Netascii;
+        let caps = Caps {
+            blksize: self.policy.max_blksize.min(self.interface.blksize(datagram.flow.addresses.src())),
+            window_blocks: self.policy.max_window_blocks,
+            window_bytes: self.policy.max_window_bytes,
+        };
+        let size = (!netascii).then(|| catalogue.file(file).len());
+        Ok(Wanted { file, granted: Granted::decide(&request.asked, &caps, size), netascii })
+    }
+
+    fn serve<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        client: Client,
+        wanted: &Wanted,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Outcome {
+        let route = Route {
+            client_mac: datagram.link.src.0,
+            vlan: datagram.link.vlan.map(|tag| tag.0),
+            local: datagram.local,
+        };
+        if let Some(slot) = self.table.find_client(&client) {
+            let same_request = self.is_same_request(slot, wanted);
+            let session = self.table.get_mut(slot);
+            let same_route = session.route() == route;
+            let transfer = &mut session.transfer;
+            // Rule a: before the first ACK the same reply from the same TID.
+            if same_request && same_route && !transfer.is_proven() {
+                transfer.start_over(now, &self.policy);
+                self.first_reply(now, slot, frame, out);
+                self.wake_at_deadline(now, slot);
+                return Outcome::RequestRepeated;
+            }
+            // Later it is a copy that came late, unless the client has been silent for a timeout, as one is that starts again;
+            // and what comes another way while all goes well is not from this client.
+            let runs_well = transfer.is_proven() && !transfer.is_finished() && transfer.tries() == 0;
+            if runs_well && (same_request || !same_route) {
+                return Outcome::RequestRepeated;
+            }
+            self.end(slot, Ending::Replaced, out);
+        }
+        match self.open(now, route, client, wanted, out) {
+            Ok(slot) => {
+                self.first_reply(now, slot, frame, out);
+                Outcome::RequestOpened
+            }
+            Err(reason) => reason,
+        }
+    }
+
+    fn is_same_request(&self, slot: SlotId, wanted: &Wanted) -> bool {
+        let session = self.table.get(slot);
+        session.generation == self.generations.current()
+            && session.file == wanted.file
+            && session.transfer.has_terms(&wanted.granted, wanted.netascii)
+            && self.table.history(slot).oack == wanted.granted.order
+    }
+
+    /// Makes a session, or says which limit is in the way.
+    fn open<O: Output>(
+        &mut self,
+        now: Instant,
+        route: Route,
+        client: Client,
+        wanted: &Wanted,
+        out: &mut O,
+    ) -> Result<SlotId, Outcome> {
+        if self.unproven_by_address.of(client.ip()) >= self.limits.max_unproven_per_address {
+            return Err(Outcome::UnprovenCap);
+        }
+        if self.unproven >= self.limits.max_unproven
+            && let Some(oldest) = self.timers.oldest_unproven()
+        {
+            self.end(oldest, Ending::Evicted, out);
+        }
+        if self.table.is_full() {
+            let lingering = self.timers.oldest(List::Lingering).ok_or(Outcome::TableFull)?;
+            self.end(lingering, Ending::Done, out);
+        }
+        let generation = self.generations.current();
+        let transfer = Transfer::new(&wanted.granted, wanted.netascii, &self.policy);
+        let session = Session::new(client, route, transfer, wanted.file, generation);
+        let history = History::begin(now, wanted.granted.order);
+        let slot = self.table.insert(session, history, &mut self.random).ok_or(Outcome::TableFull)?;
+        self.generations.begin_reading(generation);
+        self.unproven += 1;
+        self.unproven_by_address.add(client.ip());
+        self.timers.enlist(slot, List::Unproven(0));
+        out.report(Event::Opened);
+        Ok(slot)
+    }
+
+    /// OACK or DATA 1, in the request's own frame.
+    fn first_reply<O: Output>(&mut self, now: Instant, slot: SlotId, frame: O::Frame, out: &mut O) {
+        if self.table.get(slot).transfer.is_offered() {
+            self.send_offer(now, slot, frame, out);
+        } else {
+            self.send_block(now, slot, frame, out);
+        }
+    }
+
+    /// The OACK of a session whose client has not answered it yet.
+    pub(super) fn send_offer<O: Output>(&mut self, now: Instant, slot: SlotId, mut frame: O::Frame, out: &mut O) {
+        let tid = self.table.tid(slot);
+        let order = self.table.history(slot).oack;
+        let session = self.table.get_mut(slot);
+        session.transfer.offer_sent(now, &self.policy);
+        let size = self.generations.get(session.generation).file(session.file).len();
+        let granted = session.transfer.terms(order, size);
+        let mut options = [0; REPLY_MAX];
+        let mut packet = [0; REPLY_MAX];
+        let written = granted
+            .emit(&mut options)
+            .and_then(|len| Packet::OptionAck { body: &options[..len] }.emit(&mut packet))
+            .ok()
+            .and_then(|len| {
+                let envelope = Envelope::of_session(&self.interface, session, tid);
+                envelope.write(&mut frame, &packet[..len], &[], out.completes_checksums()).ok()
+            });
+        match written {
+            Some(()) => out.send(frame),
+            None => out.report(Event::PoolEmpty),
+        }
+    }
+
+    fn refuse<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        refusal: &Refusal,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Outcome {
+        // RFC 1350 §4: a reply comes from a TID, not from the port of requests.
+        let tid = self.table.tids().tid(self.random.below(self.table.tids().groups()));
+        debug_assert_ne!(tid, REQUEST_PORT);
+        self.send_error(now, datagram, tid, refusal.code, refusal.text, frame, Outcome::RequestRefused, out)
+    }
+
+    /// An ERROR in the received frame, if its sender's prefix still has one to spend.
+    #[expect(clippy::too_many_arguments, reason = "an ERROR says who, from where, what and why")]
+    pub(super) fn send_error<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        src_port: u16,
+        code: ErrorCode,
+        text: &str,
+        mut frame: O::Frame,
+        outcome: Outcome,
+        out: &mut O,
+    ) -> Outcome {
+        if !self.errors.spend(now, datagram.flow.addresses.src()) {
+            return Outcome::ErrorBudget;
+        }
+        let envelope = Envelope::reply(&self.interface, &datagram.link, &datagram.flow, src_port);
+        let mut packet = [0; REPLY_MAX];
+        let written = Packet::Error { code: code as u16, message: text.as_bytes() }
+            .emit(&mut packet)
+            .ok()
+            .and_then(|len| envelope.write(&mut frame, &packet[..len], &[], out.completes_checksums()).ok());
+        match written {
+            Some(()) => {
+                out.send(frame);
+                outcome
+            }
+            None => Outcome::PoolEmpty,
+        }
+    }
+}

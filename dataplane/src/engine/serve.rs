@@ -1,0 +1,295 @@
+//! Running transfers: what ACKs, ERRORs and timers do to a session, and the blocks that follow.
+
+use super::envelope::Envelope;
+use super::output::{Ending, Event};
+use super::request::Datagram;
+use super::{Engine, Outcome, Output};
+use crate::port::Frame;
+use crate::session::{Client, List, Miss, SlotId};
+use crate::tftp::packet::data_header;
+use crate::tftp::transfer::low_bits;
+use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet};
+use crate::time::Instant;
+use crate::wire::Flow;
+
+/// Blocks that one session may send before the next one has its turn.
+const SHARE: u32 = 8;
+
+/// Sessions whose timers are looked at in one poll.
+const TIMERS_PER_POLL: u32 = 64;
+
+impl Engine {
+    /// A datagram to one of our own TIDs.
+    #[inline]
+    pub(super) fn on_session_datagram<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Outcome {
+        let client = Client::new(datagram.flow.addresses.src(), datagram.flow.src_port);
+        let tid = datagram.flow.dst_port;
+        let slot = match self.table.find(tid, &client) {
+            Ok(slot) if self.table.get(slot).route().local == datagram.local => slot,
+            Err(Miss::Stranger) => return self.on_stranger(now, datagram, frame, out),
+            Ok(_) | Err(Miss::NoSession) => return Outcome::NoSession,
+        };
+        match Packet::parse(&frame.bytes()[datagram.payload.range()]) {
+            Ok(Packet::Ack { block }) => self.on_ack(now, slot, block, frame, out),
+            Ok(Packet::Error { .. }) => {
+                self.on_client_error(slot, out);
+                Outcome::ClientError
+            }
+            _ => Outcome::NotAnAck,
+        }
+    }
+
+    #[inline]
+    fn on_ack<O: Output>(&mut self, now: Instant, slot: SlotId, block: u16, frame: O::Frame, out: &mut O) -> Outcome {
+        let session = self.table.get_mut(slot);
+        if session.transfer.is_finished() {
+            // Rule d: a late repeat of the last ACK is normal.
+            return Outcome::AckRepeated;
+        }
+        let len = self.generations.get(session.generation).stream_len(session.file, session.transfer.is_netascii());
+        let was_proven = session.transfer.is_proven();
+        let effect = session.transfer.on_ack(now, block, len, &self.policy);
+        if !was_proven && matches!(effect, AckEffect::Progress { .. } | AckEffect::Finished) {
+            self.prove(now, slot);
+        }
+        match effect {
+            AckEffect::Progress { again } => {
+                self.again(slot, again, out);
+                self.send_block(now, slot, frame, out);
+                Outcome::AckProgress
+            }
+            AckEffect::Finished => {
+                self.finish(slot, out);
+                Outcome::AckFinished
+            }
+            AckEffect::Restart { again } => {
+                self.again(slot, again, out);
+                self.send_block(now, slot, frame, out);
+                Outcome::AckRepeated
+            }
+            AckEffect::Hold => {
+                self.wake_at_deadline(now, slot);
+                Outcome::AckRepeated
+            }
+            AckEffect::Repeated => Outcome::AckRepeated,
+            AckEffect::Stale => Outcome::StaleAck,
+        }
+    }
+
+    /// RFC 1350 §4: a wrong source gets ERROR 5 and the transfer goes on undisturbed. An ERROR is never answered.
+    fn on_stranger<O: Output>(&mut self, now: Instant, datagram: &Datagram, frame: O::Frame, out: &mut O) -> Outcome {
+        match Packet::parse(&frame.bytes()[datagram.payload.range()]) {
+            Ok(Packet::Ack { .. } | Packet::Data { .. }) => {}
+            _ => return Outcome::NotAnAck,
+        }
+        if self.interface.forbids_source(datagram.flow.addresses.src()) {
+            return Outcome::SourceForbidden;
+        }
+        let (code, text) = (ErrorCode::UnknownTransferId, "unknown transfer ID");
+        let outcome = Outcome::StrangerRefused;
+        self.send_error(now, datagram, datagram.flow.dst_port, code, text, frame, outcome, out)
+    }
+
+    /// Rule c: any ERROR ends the session, silently. Before data was acknowledged it is how boot ROMs ask for a size.
+    fn on_client_error<O: Output>(&mut self, slot: SlotId, out: &mut O) {
+        let ending = if self.table.get(slot).transfer.acked() == 0 { Ending::Probe } else { Ending::Aborted };
+        self.end(slot, ending, out);
+    }
+
+    /// Row 33: nobody listens where our packet went. `quoted` is our own packet's flow.
+    pub(super) fn on_unreachable<O: Output>(&mut self, quoted: &Flow, out: &mut O) -> Outcome {
+        let client = Client::new(quoted.addresses.dst(), quoted.dst_port);
+        match self.table.find(quoted.src_port, &client) {
+            Ok(slot) if self.interface.find(quoted.addresses.src()) == Some(self.table.get(slot).route().local) => {
+                self.end(slot, Ending::Unreachable, out);
+                Outcome::Unreachable
+            }
+            _ => Outcome::IcmpOther,
+        }
+    }
+
+    /// Sends the next block of a session in `frame`, and lines the session up for the rest of its window.
+    #[inline]
+    pub(super) fn send_block<O: Output>(&mut self, now: Instant, slot: SlotId, mut frame: O::Frame, out: &mut O) {
+        let tid = self.table.tid(slot);
+        let session = self.table.get_mut(slot);
+        let catalogue = self.generations.get(session.generation);
+        let netascii = session.transfer.is_netascii();
+        let len = catalogue.stream_len(session.file, netascii);
+        if !session.transfer.may_send(len) {
+            return;
+        }
+        let block = session.transfer.take_block(now, &self.policy);
+        let (offset, bytes) = session.transfer.span(block, len);
+        let header = data_header(low_bits(block));
+        let offload = out.completes_checksums();
+        let envelope = Envelope::of_session(&self.interface, session, tid);
+        let written = if netascii {
+            let fill = |place: &mut [u8]| {
+                catalogue.read_netascii(session.file, offset, place);
+            };
+            envelope.write_made(&mut frame, &header, usize::from(bytes), fill, offload)
+        } else {
+            let payload = catalogue.bytes(session.file, offset..offset + u64::from(bytes));
+            envelope.write(&mut frame, &header, payload, offload)
+        };
+        if written.is_ok() {
+            out.send(frame);
+            out.report(Event::BlockSent { bytes });
+        } else {
+            // Only a received frame can be too short for a block that our MTU allows: the pool's are not.
+            session.transfer.untake_block();
+        }
+        if session.transfer.may_send(len) {
+            self.ready.push(slot);
+        }
+    }
+
+    /// Lets sessions with room in their windows send, each its share in turn, as far as the output takes it.
+    #[inline]
+    pub fn pump<O: Output>(&mut self, now: Instant, out: &mut O) {
+        for _ in 0..self.ready.len() {
+            if out.room() == 0 {
+                return;
+            }
+            let Some(slot) = self.ready.pop() else { return };
+            self.send_share(now, slot, out);
+        }
+    }
+
+    fn send_share<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
+        for _ in 0..SHARE {
+            if !self.may_send(slot) {
+                return;
+            }
+            if out.room() == 0 {
+                break;
+            }
+            let Some(frame) = out.allocate() else {
+                out.report(Event::PoolEmpty);
+                break;
+            };
+            self.send_block(now, slot, frame, out);
+        }
+        if self.may_send(slot) {
+            self.ready.push(slot);
+        }
+    }
+
+    fn may_send(&self, slot: SlotId) -> bool {
+        let session = self.table.get(slot);
+        session.transfer.has_room() && {
+            let catalogue = self.generations.get(session.generation);
+            session.transfer.may_send(catalogue.stream_len(session.file, session.transfer.is_netascii()))
+        }
+    }
+
+    /// Looks after sessions whose time has come, a bounded number of them.
+    #[inline]
+    pub fn run_timers<O: Output>(&mut self, now: Instant, out: &mut O) {
+        for _ in 0..TIMERS_PER_POLL {
+            if out.room() == 0 {
+                return;
+            }
+            let table = &self.table;
+            let is_due = |slot| table.get(slot).transfer.deadline().millis_left(now) == 0;
+            let Some(slot) = self.timers.next_due(now, is_due) else { return };
+            self.on_timer(now, slot, out);
+        }
+    }
+
+    #[cold]
+    fn on_timer<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
+        let random = u32::try_from(self.random.next_u64() >> 32).unwrap_or_default();
+        let age_ms = self.table.history(slot).age_ms(now);
+        let session = self.table.get_mut(slot);
+        let finished = session.transfer.is_finished();
+        if !finished && u64::from(age_ms) >= self.policy.max_transfer.millis_ceil() {
+            return self.end(slot, Ending::Overdue, out);
+        }
+        let len = if finished {
+            0
+        } else {
+            self.generations.get(session.generation).stream_len(session.file, session.transfer.is_netascii())
+        };
+        match session.transfer.on_deadline(now, len, &self.policy, random) {
+            DeadlineEffect::NotYet => {}
+            DeadlineEffect::OfferAgain => match out.allocate() {
+                Some(frame) => self.send_offer(now, slot, frame, out),
+                None => out.report(Event::PoolEmpty),
+            },
+            DeadlineEffect::Again { again } => {
+                self.again(slot, again, out);
+                self.ready.push(slot);
+            }
+            DeadlineEffect::GiveUp { all_sent } => {
+                let ending = match (session.transfer.is_proven(), all_sent) {
+                    (false, _) => Ending::Unanswered,
+                    (true, true) => Ending::Unconfirmed,
+                    (true, false) => Ending::TimedOut,
+                };
+                return self.end(slot, ending, out);
+            }
+            DeadlineEffect::Over => return self.end(slot, Ending::Done, out),
+        }
+        self.wake_at_deadline(now, slot);
+    }
+
+    /// Puts a session where its next deadline is found.
+    pub(super) fn wake_at_deadline(&mut self, now: Instant, slot: SlotId) {
+        let transfer = &self.table.get(slot).transfer;
+        if transfer.is_proven() {
+            let millis = transfer.deadline().millis_left(now);
+            self.timers.schedule(slot, now, millis);
+        } else {
+            self.timers.enlist(slot, List::Unproven(transfer.tries()));
+        }
+    }
+
+    /// The client has answered from its address: it now counts as real.
+    fn prove(&mut self, now: Instant, slot: SlotId) {
+        let ip = self.table.get(slot).client().ip();
+        self.unproven -= 1;
+        self.unproven_by_address.remove(ip);
+        self.wake_at_deadline(now, slot);
+    }
+
+    /// The last block was acknowledged. The session stays for a while, to take late repeats (rule g), but reads no more.
+    fn finish<O: Output>(&mut self, slot: SlotId, out: &mut O) {
+        let generation = self.table.get(slot).generation;
+        self.generations.end_reading(generation);
+        self.timers.enlist(slot, List::Lingering);
+        self.lingering += 1;
+        out.report(Event::Ended(Ending::Done));
+    }
+
+    /// Frees a session, whatever state it is in. A finished one has already been reported.
+    pub(super) fn end<O: Output>(&mut self, slot: SlotId, ending: Ending, out: &mut O) {
+        let session = self.table.get(slot);
+        if session.transfer.is_finished() {
+            self.lingering -= 1;
+        } else {
+            if !session.transfer.is_proven() {
+                self.unproven -= 1;
+                self.unproven_by_address.remove(session.client().ip());
+            }
+            self.generations.end_reading(session.generation);
+            out.report(Event::Ended(ending));
+        }
+        self.timers.remove(slot);
+        self.table.remove(slot);
+    }
+
+    fn again<O: Output>(&mut self, slot: SlotId, blocks: u16, out: &mut O) {
+        if blocks > 0 {
+            self.table.history_mut(slot).add_again(blocks);
+            out.report(Event::BlocksAgain(blocks));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One worker on one port: burst in, engine, burst out. The shape of testpmd's loops: no heap, lock, log or syscall.
+
+use super::counters::LaneCounters;
+use crate::engine::{Engine, Event, Outcome, Output};
+use crate::port::{BURST, Backlog, Burst, Port};
+use crate::session::WorkerIndex;
+use crate::time::{Duration, Instant};
+use crossbeam::queue::ArrayQueue;
+use std::sync::Arc;
+
+/// Room in the backlog that windows leave to the replies of the next bursts: received and handed-over frames.
+const RESERVE: usize = 2 * BURST;
+
+/// A transmit queue that takes nothing for this long is given up on: its frames are stale.
+const TX_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A bounded ring of frames between workers.
+pub type Ring<F> = Arc<ArrayQueue<F>>;
+
+/// Where frames of one port go that another worker, or the kernel, has to see.
+pub struct Neighbourhood<P: Port> {
+    /// One inbox per worker, this one's included.
+    pub inboxes: Vec<Ring<P::Frame>>,
+    /// The exception path, if there is one.
+    pub kernel: Option<KernelPath<P>>,
+}
+
+/// The way to the kernel interface and back.
+pub struct KernelPath<P: Port> {
+    /// Frames for the kernel, from all workers.
+    pub ring: Ring<P::Frame>,
+    /// The interface itself; one worker has it.
+    pub port: Option<P>,
+}
+
+impl<P: Port> Neighbourhood<P> {
+    /// A worker that is alone on its port.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self { inboxes: vec![Arc::new(ArrayQueue::new(1))], kernel: None }
+    }
+}
+
+/// Engine, queues and counters.
+pub struct Lane<P: Port> {
+    engine: Engine,
+    port: P,
+    burst: Burst<P::Frame>,
+    backlog: Backlog<P::Frame>,
+    /// When the transmit queue last took something, or had nothing to take.
+    tx_alive: Instant,
+    index: WorkerIndex,
+    neighbourhood: Neighbourhood<P>,
+    counters: Arc<LaneCounters>,
+}
+
+impl<P: Port> Lane<P> {
+    /// Joins an engine to a port. `index` is this worker's place among the inboxes.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        port: P,
+        index: WorkerIndex,
+        neighbourhood: Neighbourhood<P>,
+        counters: Arc<LaneCounters>,
+    ) -> Self {
+        Self {
+            engine,
+            port,
+            burst: Burst::new(),
+            backlog: Backlog::new(),
+            tx_alive: Instant::ORIGIN,
+            index,
+            neighbourhood,
+            counters,
+        }
+    }
+
+    /// One turn of the loop; returns how many frames came in or went out.
+    #[inline]
+    pub fn poll(&mut self, now: Instant) -> usize {
+        let mut work = self.flush(now);
+        // While the transmit queue is stuck the receive queue fills: the port drops and counts what nobody could answer.
+        if self.backlog.remaining_capacity() >= RESERVE {
+            work += self.receive(now);
+            work += self.take_inbox(now);
+        }
+        work += self.serve_kernel();
+        let mut sink = Sink {
+            port: &mut self.port,
+            backlog: &mut self.backlog,
+            neighbourhood: &self.neighbourhood,
+            counters: &self.counters,
+        };
+        self.engine.run_timers(now, &mut sink);
+        self.engine.pump(now, &mut sink);
+        self.counters.active_sessions.set(u64::from(self.engine.active_sessions()));
+        work + self.flush(now)
+    }
+
+    fn receive(&mut self, now: Instant) -> usize {
+        let count = self.port.receive(&mut self.burst);
+        if count == 0 {
+            return 0;
+        }
+        self.counters.rx_frames.add(count as u64);
+        let mut sink = Sink {
+            port: &mut self.port,
+            backlog: &mut self.backlog,
+            neighbourhood: &self.neighbourhood,
+            counters: &self.counters,
+        };
+        for frame in self.burst.drain(..) {
+            match self.engine.handle(now, frame, &mut sink) {
+                Some(outcome) => self.counters.count(outcome),
+                None => self.counters.handed_over.add(1),
+            }
+        }
+        count
+    }
+
+    /// Frames of our flows that arrived at other workers.
+    fn take_inbox(&mut self, now: Instant) -> usize {
+        let inbox = &self.neighbourhood.inboxes[usize::from(self.index.0)];
+        let mut sink = Sink {
+            port: &mut self.port,
+            backlog: &mut self.backlog,
+            neighbourhood: &self.neighbourhood,
+            counters: &self.counters,
+        };
+        for taken in 0..BURST {
+            let Some(frame) = inbox.pop() else { return taken };
+            // Only an owner is handed a frame, so that it cannot go round.
+            let outcome = self.engine.handle(now, frame, &mut sink).unwrap_or(Outcome::HandOverFull);
+            self.counters.count(outcome);
+        }
+        BURST
+    }
+
+    /// Frames between the kernel interface and the port, a bounded number each way.
+    fn serve_kernel(&mut self) -> usize {
+        let Some(KernelPath { ring, port: Some(kernel) }) = &mut self.neighbourhood.kernel else { return 0 };
+        let mut to_kernel = Backlog::new();
+        while to_kernel.len() < BURST
+            && let Some(frame) = ring.pop()
+        {
+            to_kernel.push(frame);
+        }
+        let mut work = to_kernel.len();
+        kernel.send(&mut to_kernel);
+        if self.backlog.remaining_capacity() >= BURST {
+            let count = kernel.receive(&mut self.burst);
+            self.counters.from_kernel.add(count as u64);
+            self.backlog.extend(self.burst.drain(..));
+            work += count;
+        }
+        work
+    }
+
+    fn flush(&mut self, now: Instant) -> usize {
+        if self.backlog.is_empty() {
+            self.tx_alive = now;
+            return 0;
+        }
+        let sent = self.port.send(&mut self.backlog);
+        if sent > 0 {
+            self.counters.tx_frames.add(sent as u64);
+            self.tx_alive = now;
+        } else if now - self.tx_alive > TX_PATIENCE {
+            self.counters.tx_dropped.add(self.backlog.len() as u64);
+            self.backlog.clear();
+            self.tx_alive = now;
+        }
+        sent
+    }
+
+    /// Tells the link who has our addresses.
+    #[cold]
+    pub fn announce(&mut self) {
+        let mut sink = Sink {
+            port: &mut self.port,
+            backlog: &mut self.backlog,
+            neighbourhood: &self.neighbourhood,
+            counters: &self.counters,
+        };
+        self.engine.announce(&mut sink);
+    }
+
+    /// The engine.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine, to drain it or to give it files.
+    pub const fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// The port.
+    pub const fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+}
+
+/// Takes what the engine hands out.
+struct Sink<'a, P: Port> {
+    port: &'a mut P,
+    backlog: &'a mut Backlog<P::Frame>,
+    neighbourhood: &'a Neighbourhood<P>,
+    counters: &'a LaneCounters,
+}
+
+impl<P: Port> Output for Sink<'_, P> {
+    type Frame = P::Frame;
+
+    #[inline]
+    fn allocate(&mut self) -> Option<P::Frame> {
+        self.port.allocate()
+    }
+
+    #[inline]
+    fn room(&self) -> usize {
+        self.backlog.remaining_capacity().saturating_sub(RESERVE)
+    }
+
+    #[inline]
+    fn send(&mut self, frame: P::Frame) {
+        // Room was seen to before frames were taken in; were it not there, the frame is lost as on the wire.
+        if self.backlog.try_push(frame).is_err() {
+            self.counters.tx_dropped.add(1);
+        }
+    }
+
+    #[inline]
+    fn completes_checksums(&self) -> bool {
+        self.port.completes_checksums()
+    }
+
+    fn hand_over(&mut self, owner: WorkerIndex, frame: P::Frame) -> Result<(), P::Frame> {
+        match self.neighbourhood.inboxes.get(usize::from(owner.0)) {
+            Some(inbox) => inbox.push(frame),
+            None => Err(frame),
+        }
+    }
+
+    fn to_kernel(&mut self, frame: P::Frame) -> Result<(), P::Frame> {
+        match &self.neighbourhood.kernel {
+            Some(path) => path.ring.push(frame),
+            None => Err(frame),
+        }
+    }
+
+    #[inline]
+    fn report(&mut self, event: Event) {
+        match event {
+            Event::BlockSent { bytes } => {
+                self.counters.data_blocks.add(1);
+                self.counters.data_bytes.add(u64::from(bytes));
+            }
+            Event::BlocksAgain(blocks) => self.counters.blocks_again.add(u64::from(blocks)),
+            Event::PoolEmpty => self.counters.pool_empty.add(1),
+            Event::Opened => self.counters.opened.add(1),
+            Event::Ended(ending) => self.counters.count_ending(ending),
+        }
+    }
+}

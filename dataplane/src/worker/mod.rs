@@ -1,0 +1,144 @@
+//! The poll loop of one lcore: its lanes in turn, its mailbox now and then. Reads the clock that it is given, never waits for
+//! control.
+
+mod counters;
+mod lane;
+mod mailbox;
+
+pub use counters::{Counter, LaneCounters};
+pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
+pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, mailbox};
+
+use crate::port::Port;
+use crate::time::Instant;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::time::Duration as Pause;
+use std::sync::Arc;
+
+/// Turns between two looks into the mailbox; a turn without work looks too.
+const TURNS_PER_MAIL: u32 = 64;
+
+/// Turns without work before the worker sleeps, where it may.
+const TURNS_BEFORE_SLEEP: u32 = 256;
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WorkerState {
+    /// Not yet in its loop.
+    Starting = 0,
+    /// Serving.
+    Polling = 1,
+    /// Serving what runs, ignoring new requests.
+    Draining = 2,
+    /// Out of its loop.
+    Stopped = 3,
+    /// Left its loop by a panic.
+    Failed = 4,
+}
+
+/// What control may see of a worker at any time.
+#[derive(Debug, Default)]
+pub struct WorkerStatus {
+    state: AtomicU8,
+    /// Turns of the loop.
+    pub polls: Counter,
+    /// Of those, turns without any frame.
+    pub empty_polls: Counter,
+}
+
+impl WorkerStatus {
+    /// What it is doing.
+    #[must_use]
+    pub fn state(&self) -> WorkerState {
+        match self.state.load(Ordering::Acquire) {
+            0 => WorkerState::Starting,
+            1 => WorkerState::Polling,
+            2 => WorkerState::Draining,
+            3 => WorkerState::Stopped,
+            _ => WorkerState::Failed,
+        }
+    }
+
+    /// Notes what it is doing; the worker does, or control when the worker is gone.
+    pub fn set_state(&self, state: WorkerState) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+}
+
+/// A worker, ready to run.
+pub struct Worker<P: Port> {
+    /// One per port.
+    pub lanes: Vec<Lane<P>>,
+    /// Letters from control.
+    pub mailbox: Mailbox,
+    /// Read once per turn.
+    pub stop: Arc<AtomicBool>,
+    /// Written for control.
+    pub status: Arc<WorkerStatus>,
+    /// Sleep when there was nothing to do for a while: never on an appliance, a few microseconds in a lab.
+    pub idle_sleep: Option<Pause>,
+}
+
+impl<P: Port> Worker<P> {
+    /// Serves until the stop flag is set. `clock` tells the time since the engines' origin.
+    pub fn run(mut self, mut clock: impl FnMut() -> Instant) {
+        self.lanes.iter_mut().for_each(Lane::announce);
+        self.status.set_state(WorkerState::Polling);
+        let mut idle_turns = 0_u32;
+        let mut turns_to_mail = 0_u32;
+        while !self.stop.load(Ordering::Relaxed) {
+            let now = clock();
+            let mut work = 0;
+            for lane in &mut self.lanes {
+                work += lane.poll(now);
+            }
+            self.status.polls.add(1);
+            if work == 0 {
+                self.status.empty_polls.add(1);
+                idle_turns = idle_turns.saturating_add(1);
+            } else {
+                idle_turns = 0;
+            }
+            if turns_to_mail == 0 || work == 0 {
+                turns_to_mail = TURNS_PER_MAIL;
+                self.read_mail(now);
+            }
+            turns_to_mail -= 1;
+            if let Some(pause) = self.idle_sleep
+                && idle_turns > TURNS_BEFORE_SLEEP
+            {
+                std::thread::sleep(pause);
+            }
+        }
+        self.status.set_state(WorkerState::Stopped);
+    }
+
+    fn read_mail(&mut self, now: Instant) {
+        while let Some(letter) = self.mailbox.next() {
+            match letter {
+                Letter::Drain => {
+                    self.lanes.iter_mut().for_each(|lane| lane.engine_mut().drain());
+                    self.status.set_state(WorkerState::Draining);
+                }
+                Letter::Announce => self.lanes.iter_mut().for_each(Lane::announce),
+                Letter::Sessions(page) => self.answer_sessions(page, now),
+                #[cfg(feature = "fault-injection")]
+                Letter::Panic => panic!("asked to"),
+            }
+        }
+    }
+
+    fn answer_sessions(&self, mut page: SessionsPage, now: Instant) {
+        if let Some(lane) = self.lanes.get(page.lane) {
+            let engine = lane.engine();
+            let count = u32::try_from(page.sessions.capacity()).unwrap_or(u32::MAX);
+            page.sessions.extend(engine.sessions(now, page.from, count));
+            page.from = page.from.saturating_add(count);
+            page.at_end = page.from >= engine.places();
+        } else {
+            page.at_end = true;
+        }
+        page.reply();
+    }
+}
