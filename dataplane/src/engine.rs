@@ -158,7 +158,13 @@ impl Engine {
 
     /// UDP to one of our addresses.
     #[inline]
-    fn on_udp<O: Output>(&mut self, now: Instant, datagram: &Datagram, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+    fn on_udp<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Option<Outcome> {
         let port = datagram.flow.dst_port;
         if port == REQUEST_PORT {
             return self.on_request_port(now, datagram, frame, out);
@@ -216,7 +222,10 @@ impl Engine {
                 }
                 match message {
                     icmpv4::Message::EchoRequest { .. } => self.on_echo_v4(link, *src, *dst, *span, frame, out),
-                    icmpv4::Message::DestinationUnreachable { code: icmpv4::PORT_UNREACHABLE, quoted: Some(quoted) } => {
+                    icmpv4::Message::DestinationUnreachable {
+                        code: icmpv4::PORT_UNREACHABLE,
+                        quoted: Some(quoted),
+                    } => {
                         return self.route_unreachable(quoted, frame, out);
                     }
                     _ => Outcome::IcmpOther,
@@ -253,7 +262,9 @@ impl Engine {
             }
             icmpv6::Message::NeighbourAdvertisement(advertisement) => self.on_advertisement(now, link, advertisement),
             icmpv6::Message::EchoRequest { .. } if unicast => self.on_echo_v6(link, src, dst, span, frame, out),
-            icmpv6::Message::DestinationUnreachable { code: icmpv6::PORT_UNREACHABLE, quoted: Some(quoted) } if unicast => {
+            icmpv6::Message::DestinationUnreachable { code: icmpv6::PORT_UNREACHABLE, quoted: Some(quoted) }
+                if unicast =>
+            {
                 return self.route_unreachable(quoted, frame, out);
             }
             _ => Outcome::IcmpOther,

@@ -171,7 +171,8 @@ fn two_hundred_clients_share_one_worker() {
     let bench = Bench::new(&setup, catalogue(1, &files));
     let clients = (0..200_u16)
         .map(|number| {
-            let host = if number % 2 == 0 { Host::v4(2 + (number / 2) as u8) } else { Host::v6(2 + (number / 2) as u8) };
+            let host =
+                if number % 2 == 0 { Host::v4(2 + (number / 2) as u8) } else { Host::v6(2 + (number / 2) as u8) };
             let (name, options): (_, &[(&str, &str)]) =
                 if number % 3 == 0 { ("b", &[]) } else { ("a", &[("blksize", "1400"), ("windowsize", "8")]) };
             Client::new(host, 2_000 + number, name, "octet", options, Habits::default())

@@ -3,9 +3,7 @@
 use super::{Engine, Outcome, Output};
 use crate::port::{Frame, TooLong};
 use crate::time::Instant;
-use crate::wire::{
-    EtherType, MacAddr, Parsed, Protocol, Span, arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, ndp,
-};
+use crate::wire::{EtherType, MacAddr, Parsed, Protocol, Span, arp, ethernet, icmpv4, icmpv6, ipv4, ipv6, ndp};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl Engine {
@@ -24,12 +22,8 @@ impl Engine {
                         target_mac: MacAddr([0; 6]),
                         target_ip: ip,
                     };
-                    let link = ethernet::Header {
-                        dst: MacAddr::BROADCAST,
-                        src: own,
-                        vlan: None,
-                        ether_type: EtherType::ARP,
-                    };
+                    let link =
+                        ethernet::Header { dst: MacAddr::BROADCAST, src: own, vlan: None, ether_type: EtherType::ARP };
                     write_arp(&mut frame, &link, &packet)
                 }
                 IpAddr::V6(ip) => {

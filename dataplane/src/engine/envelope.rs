@@ -41,7 +41,13 @@ impl Envelope {
 
     /// Makes `frame` a datagram that holds `head` and, by reference where the port likes, `payload`.
     #[inline]
-    pub(super) fn write<F: Frame>(&self, frame: &mut F, head: &[u8], payload: &[u8], offload: bool) -> Result<(), TooLong> {
+    pub(super) fn write<F: Frame>(
+        &self,
+        frame: &mut F,
+        head: &[u8],
+        payload: &[u8],
+        offload: bool,
+    ) -> Result<(), TooLong> {
         let start = self.header_len();
         frame.resize(start + head.len())?;
         frame.bytes_mut()[start..].copy_from_slice(head);
@@ -70,7 +76,13 @@ impl Envelope {
     }
 
     #[inline]
-    fn write_headers<F: Frame>(&self, frame: &mut F, payload_len: usize, sum: Sum, offload: bool) -> Result<(), TooLong> {
+    fn write_headers<F: Frame>(
+        &self,
+        frame: &mut F,
+        payload_len: usize,
+        sum: Sum,
+        offload: bool,
+    ) -> Result<(), TooLong> {
         let datagram = udp::Repr {
             src_port: self.flow.src_port,
             dst_port: self.flow.dst_port,
@@ -86,14 +98,10 @@ impl Envelope {
                 let header = ipv4::Repr { src, dst, protocol: Protocol::UDP, payload_len: udp_len };
                 if offload { header.emit_for_offload(network) } else { header.emit(network) }
             }
-            Addresses::V6 { src, dst } => ipv6::Repr {
-                src,
-                dst,
-                next_header: Protocol::UDP,
-                payload_len: udp_len,
-                hop_limit: ipv6::HOP_LIMIT,
+            Addresses::V6 { src, dst } => {
+                ipv6::Repr { src, dst, next_header: Protocol::UDP, payload_len: udp_len, hop_limit: ipv6::HOP_LIMIT }
+                    .emit(network)
             }
-            .emit(network),
         };
         let udp_written = if offload {
             datagram.emit_for_offload(transport, &self.flow.addresses)

@@ -36,7 +36,9 @@ impl Generations {
     /// An old catalogue without readers. It is for the caller to drop: giving back its memory takes a while.
     pub(super) fn take_unread(&mut self) -> Option<Arc<Catalogue>> {
         let current = usize::from(self.current);
-        (0..LIVE).find_map(|place| if place != current && self.readers[place] == 0 { self.places[place].take() } else { None })
+        (0..LIVE).find_map(
+            |place| if place != current && self.readers[place] == 0 { self.places[place].take() } else { None },
+        )
     }
 
     pub(super) const fn current(&self) -> u8 {

@@ -132,7 +132,18 @@ mod tests {
     #[test]
     fn row14_sources_that_nobody_can_have() {
         let interface = Interface::new(MAC, 1_500, &[address("10.0.0.1", 24), address("fd00::1", 64)]).unwrap();
-        for ip in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.0.0.255", "10.0.0.1", "::", "::1", "ff02::1", "fd00::1"] {
+        for ip in [
+            "0.0.0.0",
+            "127.0.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "10.0.0.255",
+            "10.0.0.1",
+            "::",
+            "::1",
+            "ff02::1",
+            "fd00::1",
+        ] {
             assert!(interface.forbids_source(ip.parse().unwrap()), "{ip}");
         }
         for ip in ["10.0.0.2", "10.0.1.255", "192.168.1.7", "fe80::5", "fd00::2"] {

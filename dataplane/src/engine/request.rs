@@ -101,11 +101,8 @@ impl Engine {
         frame: O::Frame,
         out: &mut O,
     ) -> Outcome {
-        let route = Route {
-            client_mac: datagram.link.src.0,
-            vlan: datagram.link.vlan.map(|tag| tag.0),
-            local: datagram.local,
-        };
+        let route =
+            Route { client_mac: datagram.link.src.0, vlan: datagram.link.vlan.map(|tag| tag.0), local: datagram.local };
         if let Some(slot) = self.table.find_client(&client) {
             let same_request = self.is_same_request(slot, wanted);
             let session = self.table.get_mut(slot);

@@ -1,7 +1,7 @@
 //! A port without a network: frames are vectors, its driver puts them in and takes them out. Counts every buffer, so that a test
 //! can see whether all came back.
 
-use super::{Backlog, Burst, BURST, ChecksumRequest, Frame, Port, ReceivedChecksums, TooLong};
+use super::{BURST, Backlog, Burst, ChecksumRequest, Frame, Port, ReceivedChecksums, TooLong};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

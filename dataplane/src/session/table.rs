@@ -208,7 +208,10 @@ mod tests {
     const ALONE: WorkerShare = WorkerShare { index: WorkerIndex(0), workers: 1 };
 
     fn client(number: u32) -> Client {
-        Client::new(IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + number / 100)), u16::try_from(1_000 + number % 100).unwrap())
+        Client::new(
+            IpAddr::V4(Ipv4Addr::from(0x0A00_0000 + number / 100)),
+            u16::try_from(1_000 + number % 100).unwrap(),
+        )
     }
 
     fn session(number: u32) -> Session {

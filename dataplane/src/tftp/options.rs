@@ -246,7 +246,10 @@ mod tests {
 
     #[test]
     fn a_repeated_option_counts_once() {
-        assert_eq!(oack(&[("blksize", "600"), ("blksize", "700"), ("tsize", "0"), ("tsize", "0")], Some(1)), "blksize 600 tsize 1 ");
+        assert_eq!(
+            oack(&[("blksize", "600"), ("blksize", "700"), ("tsize", "0"), ("tsize", "0")], Some(1)),
+            "blksize 600 tsize 1 "
+        );
     }
 
     #[test]

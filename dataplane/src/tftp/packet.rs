@@ -119,7 +119,9 @@ impl<'a> Packet<'a> {
     #[must_use]
     pub fn wire_len(&self) -> usize {
         match self {
-            Self::ReadRequest { body } | Self::WriteRequest { body } | Self::OptionAck { body } => OPCODE_LEN + body.len(),
+            Self::ReadRequest { body } | Self::WriteRequest { body } | Self::OptionAck { body } => {
+                OPCODE_LEN + body.len()
+            }
             Self::Data { payload, .. } => HEADER_LEN + payload.len(),
             Self::Ack { .. } => HEADER_LEN,
             Self::Error { message, .. } => HEADER_LEN + message.len() + 1,

@@ -9,9 +9,9 @@ pub mod network;
 
 use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, LocalAddress};
 use dataplane::files::{Catalogue, CatalogueBuilder, Denied, GenerationId, NameOptions};
+use dataplane::port::Frame;
 use dataplane::port::faults::{FaultRates, Faulty};
 use dataplane::port::memory::{MemoryFrame, MemoryPool, MemoryPort};
-use dataplane::port::Frame;
 use dataplane::session::{Seed, WorkerIndex, WorkerShare};
 use dataplane::tftp::Policy;
 use dataplane::time::Instant;
@@ -175,4 +175,3 @@ impl Bench {
 pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
-
