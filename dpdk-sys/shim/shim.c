@@ -14,11 +14,6 @@ int bp_errno(void)
 	return rte_errno;
 }
 
-bool bp_lcore_is_idle(unsigned int lcore)
-{
-	return rte_eal_get_lcore_state(lcore) == WAIT;
-}
-
 uint64_t bp_tsc(void)
 {
 	return rte_rdtsc();

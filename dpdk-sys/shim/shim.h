@@ -21,6 +21,7 @@ enum bp_limit {
 	BP_NAME_LEN = RTE_ETH_NAME_MAX_LEN, /* bytes of a port name with its NUL */
 	BP_MAC_LEN = RTE_ETHER_ADDR_LEN,
 	BP_MAX_PORTS = RTE_MAX_ETHPORTS, /* also: no such port */
+	BP_MAX_LCORES = RTE_MAX_LCORE,
 };
 
 /* The linear bytes of an mbuf's first segment. Small enough to come back in two registers. */
@@ -48,9 +49,7 @@ struct bp_port_info {
 
 struct bp_port_request {
 	uint16_t queue_pairs;
-	uint16_t rx_descriptors;
-	uint16_t tx_descriptors;
-	uint16_t mtu; /* 0: the driver's default */
+	uint16_t mtu;
 	bool rx_checksum;
 	bool tx_checksum;
 	bool rss;
@@ -76,7 +75,6 @@ struct bp_link {
 
 /* EAL. */
 int bp_errno(void);
-bool bp_lcore_is_idle(unsigned int lcore);
 uint64_t bp_tsc(void);
 
 /* Ports, set-up. 0 or a negative errno, unless said otherwise. */

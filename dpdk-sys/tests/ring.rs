@@ -10,8 +10,19 @@ use dpdk_sys as sys;
 const NAME: &CStr = c"net_ring0";
 
 fn start_eal() {
-    let arguments =
-        ["test", "--no-huge", "-m", "64", "--no-pci", "--no-telemetry", "--lcores", "0", "--vdev", "net_ring0"];
+    let arguments = [
+        "test",
+        "--no-huge",
+        "-m",
+        "64",
+        "--no-pci",
+        "--no-shconf",
+        "--no-telemetry",
+        "--lcores",
+        "0",
+        "--vdev",
+        "net_ring0",
+    ];
     // Leaked: EAL may keep pointers to its arguments.
     let mut argv: Vec<*mut c_char> =
         arguments.iter().map(|text| CString::new(*text).expect("no NUL").into_raw()).collect();
@@ -48,9 +59,7 @@ fn a_frame_comes_back_from_net_ring() {
 
     let request = sys::bp_port_request {
         queue_pairs: 1,
-        rx_descriptors: 64,
-        tx_descriptors: 64,
-        mtu: 0,
+        mtu: 1500,
         rx_checksum: false,
         tx_checksum: false,
         rss: false,
