@@ -53,6 +53,9 @@ pub struct Eal {
 impl Eal {
     /// Starts EAL with `args`, which do not include the program name (`rte_eal_init`).
     ///
+    /// A `--vdev` or `-a` device whose driver is there but refuses it is only logged by EAL: look for it with
+    /// [`Device::find`](super::Device::find), or add it with [`hotplug_vdev`](Self::hotplug_vdev), which reports the refusal.
+    ///
     /// EAL writes its log to standard error and pins the calling thread to the main lcore's CPU. `--help` ends the process.
     ///
     /// # Errors

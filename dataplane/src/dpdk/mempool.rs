@@ -12,6 +12,9 @@ use super::error::{Errno, PoolError};
 use super::mbuf::Mbuf;
 
 /// A pool of equal mbufs, shared by any number of queues and threads.
+///
+/// A thread that drops mbufs while others end should hold a handle on their pool until it has dropped the last one, as a
+/// worker does with its [`QueuePair`](super::QueuePair).
 #[derive(Debug)]
 pub struct Mempool {
     pool: RawPool,
@@ -120,7 +123,9 @@ impl RawPool {
         if self.in_use() > 0 {
             return Err(self);
         }
-        // SAFETY: its last handle is gone (no queue and no thread can allocate) and no mbuf is out.
+        // SAFETY: its last handle is gone (no queue and no thread can allocate) and no mbuf is out. DPDK counts an mbuf as back a
+        // few instructions before it has stored its pointer; a thread that frees mbufs holds a handle on the pool meanwhile (its
+        // queue's), or has been joined, so nobody is within these instructions.
         unsafe { sys::rte_mempool_free(self.0.as_ptr()) };
         Ok(())
     }
