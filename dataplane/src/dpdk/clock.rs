@@ -1,0 +1,75 @@
+//! The TSC as microseconds: one multiplication per reading, no division, no system call.
+
+use dpdk_sys as sys;
+
+use super::eal::Eal;
+use crate::time::Instant;
+
+/// A clock that begins at zero where it was made. All lcores read the same moment where the TSC is invariant and in step over
+/// cores (`constant_tsc nonstop_tsc` in `/proc/cpuinfo`).
+#[derive(Clone, Copy, Debug)]
+pub struct Tsc {
+    origin: u64,
+    /// Microseconds per tick, times 2^64.
+    multiplier: u64,
+}
+
+impl Tsc {
+    /// A clock whose origin is now.
+    #[must_use]
+    pub fn new(_eal: &Eal) -> Self {
+        // SAFETY: EAL is up and has measured the frequency.
+        let hz = unsafe { sys::rte_get_tsc_hz() };
+        Self { origin: ticks(), multiplier: multiplier(hz) }
+    }
+
+    /// Microseconds since the origin. Right for as long as 64 bits of ticks last (centuries).
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        // A core whose TSC is a little behind reads the origin, not the end of time.
+        Instant::from_micros(micros(ticks().saturating_sub(self.origin), self.multiplier))
+    }
+}
+
+#[inline]
+fn ticks() -> u64 {
+    // SAFETY: reads a register.
+    unsafe { sys::bp_tsc() }
+}
+
+/// `10^6 / hz` as a fraction of 2^64. A clock of 1 MHz or less, which no TSC has, counts as the fastest that fits.
+fn multiplier(hz: u64) -> u64 {
+    let scaled = (1_000_000_u128 << 64) / u128::from(hz.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// The high half of one 64 by 64 bit multiplication.
+#[inline]
+fn micros(ticks: u64, multiplier: u64) -> u64 {
+    ((u128::from(ticks) * u128::from(multiplier)) >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_become_microseconds_for_decades() {
+        for hz in [1_000_003, 25_000_000, 2_300_000_000, 5_200_000_000_u64] {
+            let multiplier = multiplier(hz);
+            for seconds in [0, 1, 86_400, 50 * 365 * 86_400_u64] {
+                let exact = seconds * 1_000_000;
+                let counted = micros(seconds * hz, multiplier);
+                assert!(counted <= exact && exact - counted <= 1, "{hz} Hz, {seconds} s: {counted} instead of {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tick_that_is_not_a_microsecond_yet_counts_nothing() {
+        let multiplier = multiplier(2_000_000_000);
+        assert_eq!(micros(1_999, multiplier), 0);
+        assert_eq!(micros(2_001, multiplier), 1);
+    }
+}

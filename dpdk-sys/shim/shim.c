@@ -1,0 +1,194 @@
+#include "shim.h"
+
+#include <string.h>
+
+#include <rte_cycles.h>
+
+/* What a worker asks of the NIC's hash: queries spread by address and port. */
+static const uint64_t rss_fields = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP;
+static const uint64_t rx_checksums = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+static const uint64_t tx_checksums = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+
+int bp_errno(void)
+{
+	return rte_errno;
+}
+
+uint64_t bp_tsc(void)
+{
+	return rte_rdtsc();
+}
+
+uint16_t bp_port_next(uint16_t from)
+{
+	return (uint16_t)RTE_MIN(rte_eth_find_next_owned_by(from, RTE_ETH_DEV_NO_OWNER), (uint64_t)RTE_MAX_ETHPORTS);
+}
+
+int bp_port_info(uint16_t port, struct bp_port_info *info)
+{
+	struct rte_eth_dev_info dev;
+	int rc = rte_eth_dev_info_get(port, &dev);
+
+	if (rc != 0)
+		return rc;
+	memset(info, 0, sizeof(*info));
+	info->driver = dev.driver_name;
+	info->socket = rte_eth_dev_socket_id(port);
+	info->max_rx_queues = dev.max_rx_queues;
+	info->max_tx_queues = dev.max_tx_queues;
+	info->min_mtu = dev.min_mtu;
+	info->max_mtu = dev.max_mtu;
+	info->rx_checksum_ipv4 = (dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) != 0;
+	info->rx_checksum_udp = (dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_UDP_CKSUM) != 0;
+	info->tx_checksum_ipv4 = (dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
+	info->tx_checksum_udp = (dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
+	info->rss = (dev.flow_type_rss_offloads & rss_fields) != 0;
+	info->scatter = (dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) != 0;
+	return rte_eth_dev_get_name_by_port(port, info->name);
+}
+
+int bp_port_configure(uint16_t port, const struct bp_port_request *request)
+{
+	struct rte_eth_conf conf = {0};
+	struct rte_eth_dev_info dev;
+	int rc = rte_eth_dev_info_get(port, &dev);
+
+	if (rc != 0)
+		return rc;
+	conf.rxmode.mtu = request->mtu;
+	if (request->rx_checksum)
+		conf.rxmode.offloads |= rx_checksums;
+	if (request->scatter)
+		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+	if (request->tx_checksum)
+		conf.txmode.offloads |= tx_checksums;
+	if (request->rss) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = dev.flow_type_rss_offloads & rss_fields;
+	}
+	return rte_eth_dev_configure(port, request->queue_pairs, request->queue_pairs, &conf);
+}
+
+int bp_port_clamp_descriptors(uint16_t port, uint16_t *rx, uint16_t *tx)
+{
+	return rte_eth_dev_adjust_nb_rx_tx_desc(port, rx, tx);
+}
+
+int bp_port_set_mtu(uint16_t port, uint16_t mtu)
+{
+	return rte_eth_dev_set_mtu(port, mtu);
+}
+
+int bp_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, struct rte_mempool *pool)
+{
+	return rte_eth_rx_queue_setup(port, queue, descriptors, (unsigned int)rte_eth_dev_socket_id(port), NULL, pool);
+}
+
+int bp_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors)
+{
+	return rte_eth_tx_queue_setup(port, queue, descriptors, (unsigned int)rte_eth_dev_socket_id(port), NULL);
+}
+
+int bp_port_mac(uint16_t port, uint8_t mac[BP_MAC_LEN])
+{
+	struct rte_ether_addr address;
+	int rc = rte_eth_macaddr_get(port, &address);
+
+	if (rc == 0)
+		memcpy(mac, address.addr_bytes, BP_MAC_LEN);
+	return rc;
+}
+
+int bp_port_stats(uint16_t port, struct bp_port_stats *stats)
+{
+	struct rte_eth_stats dev;
+	int rc = rte_eth_stats_get(port, &dev);
+
+	if (rc != 0)
+		return rc;
+	stats->rx_packets = dev.ipackets;
+	stats->rx_bytes = dev.ibytes;
+	stats->tx_packets = dev.opackets;
+	stats->tx_bytes = dev.obytes;
+	stats->rx_missed = dev.imissed;
+	stats->rx_errors = dev.ierrors;
+	stats->rx_no_mbuf = dev.rx_nombuf;
+	stats->tx_errors = dev.oerrors;
+	return 0;
+}
+
+int bp_port_link(uint16_t port, struct bp_link *link)
+{
+	struct rte_eth_link dev;
+	int rc = rte_eth_link_get_nowait(port, &dev);
+
+	if (rc != 0)
+		return rc;
+	link->speed_mbps = dev.link_speed;
+	link->up = dev.link_status == RTE_ETH_LINK_UP;
+	link->full_duplex = dev.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
+	return 0;
+}
+
+uint16_t bp_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	return rte_eth_rx_burst(port, queue, mbufs, count);
+}
+
+uint16_t bp_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	return rte_eth_tx_burst(port, queue, mbufs, count);
+}
+
+struct rte_mbuf *bp_mbuf_alloc(struct rte_mempool *pool)
+{
+	return rte_pktmbuf_alloc(pool);
+}
+
+void bp_mbuf_free(struct rte_mbuf *mbuf)
+{
+	rte_pktmbuf_free(mbuf);
+}
+
+struct bp_span bp_mbuf_span(const struct rte_mbuf *mbuf)
+{
+	return (struct bp_span){
+		.data = rte_pktmbuf_mtod(mbuf, uint8_t *),
+		.len = mbuf->data_len,
+		.room = (uint32_t)mbuf->buf_len - mbuf->data_off,
+	};
+}
+
+bool bp_mbuf_is_linear(const struct rte_mbuf *mbuf)
+{
+	return mbuf->nb_segs == 1;
+}
+
+void bp_mbuf_set_len(struct rte_mbuf *mbuf, uint16_t len)
+{
+	mbuf->data_len = len;
+	mbuf->pkt_len = len;
+}
+
+/* NONE means: the data are verified, the field in the packet is not meaningful. Both are as good as GOOD.
+ * A frame whose type the driver did not tell counts as IPv4, the stricter case. */
+bool bp_mbuf_checksums_good(const struct rte_mbuf *mbuf)
+{
+	uint64_t ip = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+	uint64_t l4 = mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+	bool ip_good = ip == RTE_MBUF_F_RX_IP_CKSUM_GOOD || ip == RTE_MBUF_F_RX_IP_CKSUM_NONE ||
+		       (ip == RTE_MBUF_F_RX_IP_CKSUM_UNKNOWN && RTE_ETH_IS_IPV6_HDR(mbuf->packet_type));
+
+	return ip_good && (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE);
+}
+
+/* What reception said of the mbuf goes; how its buffer is held stays (as testpmd's macswap does it). */
+void bp_mbuf_request_checksums(struct rte_mbuf *mbuf, uint8_t l2_len, uint8_t l3_len, bool ipv4)
+{
+	mbuf->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
+	mbuf->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
+	mbuf->ol_flags |= ipv4 ? RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM : RTE_MBUF_F_TX_IPV6;
+	mbuf->tx_offload = 0;
+	mbuf->l2_len = l2_len;
+	mbuf->l3_len = l3_len;
+}

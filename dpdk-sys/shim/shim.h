@@ -1,0 +1,105 @@
+/* What Rust sees of DPDK: its inline functions as real ones, and port set-up without DPDK's structures.
+ * Differences between DPDK releases are handled in shim.c and nowhere else. */
+#ifndef BYPASSD_SHIM_H
+#define BYPASSD_SHIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_version.h>
+
+enum bp_limit {
+	BP_HEADROOM = RTE_PKTMBUF_HEADROOM, /* bytes before the data of a fresh mbuf */
+	BP_NAME_LEN = RTE_ETH_NAME_MAX_LEN, /* bytes of a port name with its NUL */
+	BP_MAC_LEN = RTE_ETHER_ADDR_LEN,
+	BP_MAX_PORTS = RTE_MAX_ETHPORTS, /* also: no such port */
+	BP_MAX_LCORES = RTE_MAX_LCORE,
+};
+
+/* The linear bytes of an mbuf's first segment. Small enough to come back in two registers. */
+struct bp_span {
+	uint8_t *data;
+	uint32_t len;
+	uint32_t room; /* from data to the end of the buffer */
+};
+
+struct bp_port_info {
+	const char *driver; /* static, in the driver */
+	char name[BP_NAME_LEN];
+	int socket; /* -1: any */
+	uint16_t max_rx_queues;
+	uint16_t max_tx_queues;
+	uint16_t min_mtu;
+	uint16_t max_mtu;
+	bool rx_checksum_ipv4;
+	bool rx_checksum_udp;
+	bool tx_checksum_ipv4;
+	bool tx_checksum_udp;
+	bool rss; /* hashes IP or UDP fields */
+	bool scatter; /* chains mbufs for a long frame */
+};
+
+struct bp_port_request {
+	uint16_t queue_pairs;
+	uint16_t mtu;
+	bool rx_checksum;
+	bool tx_checksum;
+	bool rss;
+	bool scatter;
+};
+
+struct bp_port_stats {
+	uint64_t rx_packets;
+	uint64_t rx_bytes;
+	uint64_t tx_packets;
+	uint64_t tx_bytes;
+	uint64_t rx_missed;
+	uint64_t rx_errors;
+	uint64_t rx_no_mbuf;
+	uint64_t tx_errors;
+};
+
+struct bp_link {
+	uint32_t speed_mbps; /* UINT32_MAX: unknown */
+	bool up;
+	bool full_duplex;
+};
+
+/* EAL. */
+int bp_errno(void);
+uint64_t bp_tsc(void);
+
+/* Ports, set-up. 0 or a negative errno, unless said otherwise. */
+uint16_t bp_port_next(uint16_t from); /* first port >= from, or BP_MAX_PORTS */
+int bp_port_info(uint16_t port, struct bp_port_info *info);
+int bp_port_configure(uint16_t port, const struct bp_port_request *request);
+int bp_port_clamp_descriptors(uint16_t port, uint16_t *rx, uint16_t *tx);
+int bp_port_set_mtu(uint16_t port, uint16_t mtu);
+int bp_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, struct rte_mempool *pool);
+int bp_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors);
+int bp_port_mac(uint16_t port, uint8_t mac[BP_MAC_LEN]);
+int bp_port_stats(uint16_t port, struct bp_port_stats *stats);
+int bp_port_link(uint16_t port, struct bp_link *link); /* does not wait */
+
+/* Ports, poll loop. */
+uint16_t bp_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+uint16_t bp_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+
+/* Mbufs. */
+struct rte_mbuf *bp_mbuf_alloc(struct rte_mempool *pool);
+void bp_mbuf_free(struct rte_mbuf *mbuf);
+struct bp_span bp_mbuf_span(const struct rte_mbuf *mbuf);
+bool bp_mbuf_is_linear(const struct rte_mbuf *mbuf);
+void bp_mbuf_set_len(struct rte_mbuf *mbuf, uint16_t len); /* of a linear mbuf */
+bool bp_mbuf_checksums_good(const struct rte_mbuf *mbuf);
+void bp_mbuf_request_checksums(struct rte_mbuf *mbuf, uint8_t l2_len, uint8_t l3_len, bool ipv4);
+
+#endif
