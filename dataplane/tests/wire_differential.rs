@@ -21,8 +21,9 @@ use etherparse::checksum::Sum16BitWords;
 use etherparse::err::packet::SliceError;
 use etherparse::{
     ArpEthIpv4Packet, ArpOperation, ArpPacket, EtherType, IpHeaders, IpNumber, Ipv4Header, Ipv4Options,
-    Ipv6ExtensionSlice, Ipv6Extensions, Ipv6Header, Ipv6RawExtHeader, LaxNetSlice, LaxSlicedPacket, LinkExtSlice,
-    LinkSlice, NetSlice, PacketBuilder, SingleVlanHeader, SlicedPacket, TransportSlice, UdpSlice, VlanHeader, VlanId,
+    Ipv6ExtensionSlice, Ipv6Extensions, Ipv6Header, Ipv6RawExtHeader, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket,
+    LinkExtSlice, LinkSlice, NetSlice, PacketBuilder, SingleVlanHeader, SlicedPacket, TransportSlice, UdpSlice,
+    VlanHeader, VlanId,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -190,21 +191,15 @@ fn agree_taken(frame: &[u8], parsed: &Parsed, checks: Checks) {
     let lax = LaxSlicedPacket::from_ethernet(frame).unwrap();
     let Some(LinkSlice::Ethernet2(link)) = &lax.link else { panic!("no link header") };
     assert_eq!((parsed.link.dst.0, parsed.link.src.0), (link.destination(), link.source()));
-    let first_ext = lax
-        .link_exts
-        .first()
-        .map(|ext| match ext {
-            etherparse::LaxLinkExtSlice::Vlan(vlan) => vlan.clone(),
-            etherparse::LaxLinkExtSlice::Macsec(_) => panic!("MACsec where we saw a tag"),
-        })
-        .filter(|_| link.ether_type() == EtherType::VLAN_TAGGED_FRAME);
+    // Etherparse knows more tags (0x9100, MACsec); to us those are other EtherTypes.
+    let first_ext = match lax.link_exts.first() {
+        Some(LaxLinkExtSlice::Vlan(vlan)) if link.ether_type() == EtherType::VLAN_TAGGED_FRAME => Some(vlan),
+        _ => None,
+    };
     let tag = parsed.link.vlan;
-    assert_eq!(tag.map(|tag| tag.id()), first_ext.as_ref().map(|vlan| vlan.vlan_identifier().value()));
-    assert_eq!(
-        tag.map(|tag| tag.priority()),
-        first_ext.as_ref().map(|vlan| u16::from(vlan.priority_code_point().value()))
-    );
-    let ether_type = first_ext.as_ref().map_or_else(|| link.ether_type(), |vlan| vlan.ether_type());
+    assert_eq!(tag.map(|tag| tag.id()), first_ext.map(|vlan| vlan.vlan_identifier().value()));
+    assert_eq!(tag.map(|tag| tag.priority()), first_ext.map(|vlan| u16::from(vlan.priority_code_point().value())));
+    let ether_type = first_ext.map_or_else(|| link.ether_type(), |vlan| vlan.ether_type());
     assert_eq!(parsed.link.ether_type.0, ether_type.0);
 
     // The IP header, of whatever it carries.
@@ -367,6 +362,10 @@ enum Bend {
     Pad(u8),
     /// Makes the IPv4 header's checksum right again.
     Mend,
+    /// Puts one more tag in front of the others: a customer's or a service provider's.
+    Tag(bool),
+    /// Takes the UDP checksum away.
+    Unsum,
 }
 
 fn bend() -> impl Strategy<Value = Bend> {
@@ -376,6 +375,8 @@ fn bend() -> impl Strategy<Value = Bend> {
         any::<Index>().prop_map(Bend::Cut),
         any::<u8>().prop_map(Bend::Pad),
         Just(Bend::Mend),
+        any::<bool>().prop_map(Bend::Tag),
+        Just(Bend::Unsum),
     ]
 }
 
@@ -400,6 +401,16 @@ fn apply(frame: &mut Vec<u8>, link_len: usize, bend: &Bend) {
         }
         Bend::Cut(at) => frame.truncate(at.index(frame.len())),
         Bend::Pad(len) => frame.resize(frame.len() + usize::from(*len), 0),
+        Bend::Tag(service) => {
+            let at = frame.len().min(12);
+            frame.splice(at..at, [if *service { 0x88 } else { 0x81 }, if *service { 0xa8 } else { 0 }, 0x20, 7]);
+        }
+        Bend::Unsum => {
+            let ip_len = if frame.get(link_len).is_some_and(|first| first >> 4 == 4) { 20 } else { 40 };
+            if let Some(checksum) = frame.get_mut(link_len + ip_len + 6..link_len + ip_len + 8) {
+                checksum.fill(0);
+            }
+        }
         Bend::Mend => {
             if let Some(header) = frame.get_mut(link_len..link_len + 20).filter(|header| header[0] == 0x45) {
                 header[10..12].fill(0);

@@ -111,8 +111,9 @@ impl Sum {
     }
 
     /// Adds whole blocks. The 32-bit halves go to separate 64-bit lanes, so that no carry links one addition to the next and the
-    /// loop becomes vector code; a lane overflows after 2^32 blocks, more than any frame or file block has.
-    #[inline]
+    /// loop becomes vector code; a lane overflows after 2^32 blocks, more than any frame or file block has. Out of line, so that the sum of
+    /// a header or an acknowledgement stays a few instructions.
+    #[inline(never)]
     fn add_blocks(self, blocks: &[[u8; BLOCK]]) -> Self {
         let mut low = [0_u64; LANES];
         let mut high = [0_u64; LANES];

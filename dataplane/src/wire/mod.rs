@@ -336,48 +336,61 @@ pub fn parse(frame: &[u8], checks: Checks) -> Result<Parsed, Malformed> {
     let link_len = link.header_len();
     // The header was read, so its bytes are there.
     let inner = frame.get(link_len..).unwrap_or_default();
-    let packet = match link.ether_type {
-        EtherType::IPV4 => parse_ipv4(link_len, inner, checks)?,
-        EtherType::IPV6 => parse_ipv6(link_len, inner, checks)?,
-        EtherType::ARP => Packet::Arp(arp::Packet::parse(inner)?),
-        other => Packet::OtherEtherType(other),
-    };
+    match link.ether_type {
+        EtherType::IPV4 => parse_ipv4(link, inner, checks),
+        EtherType::IPV6 => parse_ipv6(link, inner, checks),
+        EtherType::ARP => Ok(Parsed { link, packet: Packet::Arp(arp::Packet::parse(inner)?) }),
+        other => Ok(Parsed { link, packet: Packet::OtherEtherType(other) }),
+    }
+}
+
+// The way of a UDP datagram over IPv4 is one straight line, and its result is built once, at the end: each hand-over of a half
+// built one through memory would cost as much as the parsing. What is rarer stays out of that line.
+#[inline(always)]
+fn parse_ipv4(link: ethernet::Header, bytes: &[u8], checks: Checks) -> Result<Parsed, Malformed> {
+    let ip = ipv4::Packet::parse(bytes, checks.ip)?;
+    let start = link.header_len() + usize::from(ip.header_len());
+    match ip.protocol() {
+        Protocol::UDP => parse_udp(link, start, ip.payload(), ip.addresses(), checks.udp),
+        Protocol::ICMP => parse_icmpv4(link, start, &ip),
+        other => Ok(Parsed { link, packet: Packet::OtherIp(other) }),
+    }
+}
+
+#[inline(never)]
+fn parse_icmpv4(link: ethernet::Header, start: usize, ip: &ipv4::Packet<'_>) -> Result<Parsed, Malformed> {
+    let message = icmpv4::Message::parse(ip.payload())?;
+    let packet = Packet::Icmpv4 { src: ip.src(), dst: ip.dst(), message, span: Span::of(start, ip.payload()) };
     Ok(Parsed { link, packet })
 }
 
-#[inline]
-fn parse_ipv4(link_len: usize, bytes: &[u8], checks: Checks) -> Result<Packet, Malformed> {
-    let ip = ipv4::Packet::parse(bytes, checks.ip)?;
-    let start = link_len + usize::from(ip.header_len());
-    match ip.protocol() {
-        Protocol::UDP => parse_udp(start, ip.payload(), ip.addresses(), checks.udp),
-        Protocol::ICMP => {
-            let message = icmpv4::Message::parse(ip.payload())?;
-            Ok(Packet::Icmpv4 { src: ip.src(), dst: ip.dst(), message, span: Span::of(start, ip.payload()) })
-        }
-        other => Ok(Packet::OtherIp(other)),
-    }
-}
-
-#[inline]
-fn parse_ipv6(link_len: usize, bytes: &[u8], checks: Checks) -> Result<Packet, Malformed> {
+#[inline(never)]
+fn parse_ipv6(link: ethernet::Header, bytes: &[u8], checks: Checks) -> Result<Parsed, Malformed> {
     let ip = ipv6::Packet::parse(bytes)?;
-    let start = link_len + usize::from(ip.header_len());
+    let start = link.header_len() + usize::from(ip.header_len());
     match ip.next_header() {
-        Protocol::UDP => parse_udp(start, ip.payload(), ip.addresses(), checks.udp),
+        Protocol::UDP => parse_udp(link, start, ip.payload(), ip.addresses(), checks.udp),
         Protocol::ICMPV6 => {
             let message = icmpv6::Message::parse(&ip)?;
-            Ok(Packet::Icmpv6 { src: ip.src(), dst: ip.dst(), message, span: Span::of(start, ip.payload()) })
+            let packet = Packet::Icmpv6 { src: ip.src(), dst: ip.dst(), message, span: Span::of(start, ip.payload()) };
+            Ok(Parsed { link, packet })
         }
-        other => Ok(Packet::OtherIp(other)),
+        other => Ok(Parsed { link, packet: Packet::OtherIp(other) }),
     }
 }
 
-#[inline]
-fn parse_udp(start: usize, ip_payload: &[u8], addresses: Addresses, checksum: Check) -> Result<Packet, Malformed> {
+#[inline(always)]
+fn parse_udp(
+    link: ethernet::Header,
+    start: usize,
+    ip_payload: &[u8],
+    addresses: Addresses,
+    checksum: Check,
+) -> Result<Parsed, Malformed> {
     let udp = udp::Datagram::parse(ip_payload, &addresses, checksum)?;
     let flow = Flow { addresses, src_port: udp.src_port(), dst_port: udp.dst_port() };
-    Ok(Packet::Udp { flow, payload: Span::of(start + udp::HEADER_LEN, udp.payload()) })
+    let payload = Span::of(start + udp::HEADER_LEN, udp.payload());
+    Ok(Parsed { link, packet: Packet::Udp { flow, payload } })
 }
 
 /// The `N` bytes at offset `AT` of a header whose length is known; wrong offsets do not compile.
