@@ -109,6 +109,15 @@ fn grown_beyond_its_room_is_left_out() {
 }
 
 #[test]
+fn grown_by_less_than_the_room_of_those_behind_it_leaves_them_theirs() {
+    let root = tree();
+    // The memory is a's 64 bytes, b's MiB, c's 64 bytes and the rest of the last page: with c's room, b would fit.
+    let (catalogue, report) = load_and(&root, |b| append(b, &[b'!'; 4096 - 64 - 32]));
+    neighbours_are_whole(&catalogue);
+    assert_eq!(report.left_out(Reason::Changed), 1);
+}
+
+#[test]
 fn grown_within_the_room_that_others_left_is_served() {
     let root = tree();
     let (catalogue, report) = load_and(&root, |b| {
@@ -200,6 +209,23 @@ fn a_directory_replaced_by_a_symlink_is_not_followed() {
 }
 
 #[test]
+fn a_directory_replaced_by_a_symlink_within_the_root_is_not_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, private) = (root.path().join("dir"), root.path().join("private"));
+    for (path, mode) in [(&dir, 0o755), (&private, 0o700)] {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    put(&dir.join("f"), b"good");
+    put(&private.join("f"), b"evil");
+    let (catalogue, _) = load_and(&root, |_| {
+        fs::remove_dir_all(&dir).unwrap();
+        symlink("private", &dir).unwrap();
+    });
+    assert_eq!(ask(&catalogue, "dir/f"), Lookup::Denied(Denied::Unavailable));
+}
+
+#[test]
 fn replaced_by_a_fifo_does_not_hang() {
     let root = tree();
     let (catalogue, report) = load_and(&root, |b| {
@@ -233,4 +259,5 @@ fn netascii_counts_survive_a_file_given_up() {
         assert_eq!(out.as_slice(), wire.repeat(100));
     }
     assert_eq!(ask(&catalogue, "b"), Lookup::Denied(Denied::Unavailable));
+    assert!(catalogue.overhead_bytes() < 1000, "the counts of b are gone: {}", catalogue.overhead_bytes());
 }

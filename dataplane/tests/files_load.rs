@@ -297,6 +297,18 @@ fn directories_full_of_links_to_each_other_end() {
 }
 
 #[test]
+fn a_path_goes_through_eight_directory_links_at_most() {
+    let root = tree();
+    for i in 0..12 {
+        put(&root, &format!("d{i:02}/f"), b"f");
+        symlink(format!("../d{:02}", i + 1), root.path().join(format!("d{i:02}/next"))).unwrap();
+    }
+    let (catalogue, _) = load_tree(&root);
+    assert_eq!(bytes(&catalogue, &format!("d00{}/f", "/next".repeat(8))), b"f");
+    denied(&catalogue, &format!("d00{}/f", "/next".repeat(9)), Denied::Loop);
+}
+
+#[test]
 fn row_11_special_files_are_never_opened() {
     let root = tree();
     put(&root, "a", b"a");

@@ -214,6 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn a_sealed_arena_is_read_only_to_the_mmu() {
+        let mut builder = ArenaBuilder::new(10_000, false).unwrap();
+        builder.vacant().fill(1);
+        let arena = builder.seal().unwrap();
+        let address = arena.mapping().as_ptr().addr();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let holds = |range: &str| {
+            let (from, to) = range.split_once('-').unwrap();
+            (usize::from_str_radix(from, 16).unwrap()..usize::from_str_radix(to, 16).unwrap()).contains(&address)
+        };
+        let line = maps.lines().find(|line| holds(line.split(' ').next().unwrap())).unwrap();
+        assert_eq!(line.split(' ').nth(1), Some("r--p"), "{line}");
+    }
+
+    #[test]
     fn more_than_the_machine_has_is_refused_by_name() {
         let error = ArenaBuilder::new(1 << 46, true).unwrap_err();
         let ArenaError::NotEnoughMemory { needed_bytes, available_bytes } = error else { panic!("{error}") };
