@@ -1,5 +1,7 @@
 //! Whole transfers over a simulated network in virtual time: a thousand seeds, each with its own faults and options.
 
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "test data is small and known")]
+
 mod lab;
 
 use dataplane::port::faults::FaultRates;

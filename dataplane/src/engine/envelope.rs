@@ -136,5 +136,5 @@ impl Envelope {
 #[inline]
 fn sum_behind(head_len: usize, payload: &[u8]) -> Sum {
     let sum = Sum::of(payload);
-    if head_len % 2 == 0 { sum } else { Sum::from_folded(sum.fold().swap_bytes()) }
+    if head_len.is_multiple_of(2) { sum } else { Sum::from_folded(sum.fold().swap_bytes()) }
 }

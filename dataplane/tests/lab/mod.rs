@@ -1,7 +1,7 @@
 //! A laboratory in memory: an engine on a port without a network, model clients, virtual time. Everything follows from a seed.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of the laboratory")]
-#![allow(clippy::cast_possible_truncation, reason = "test data is small")]
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "test data is small and known")]
 
 pub mod client;
 pub mod frames;
