@@ -28,6 +28,8 @@ pub struct Policy {
     pub max_window_bytes: u32,
     /// Retransmission timing.
     pub retransmission: Retransmission,
+    /// Longest silence of a client that chose its own interval between repeats (RFC 2349); others end by their tries.
+    pub max_idle: Duration,
     /// Longest life of a transfer, however alive its reader is.
     pub max_transfer: Duration,
     /// How long a finished session stays, to take late repeats of the last ACK.
@@ -47,6 +49,7 @@ impl Default for Policy {
                 tries: 10,
                 unproven_tries: 2,
             },
+            max_idle: Duration::from_secs(120),
             max_transfer: Duration::from_secs(2 * 3600),
             linger: Duration::from_secs(1),
         }

@@ -359,7 +359,9 @@ impl Transfer {
         }
         let retransmission = &policy.retransmission;
         let tries = if self.is_proven() { retransmission.tries } else { retransmission.unproven_tries };
-        if self.tries >= tries {
+        let silence = Duration::from_micros(self.rto(policy).micros() * u64::from(self.tries));
+        let silent_for_too_long = self.has(FIXED_TIMEOUT) && self.tries > 0 && silence >= policy.max_idle;
+        if self.tries >= tries || silent_for_too_long {
             let all_sent = self.acked + u64::from(self.in_flight) == self.total_blocks(len) && self.is_proven();
             return DeadlineEffect::GiveUp { all_sent };
         }
