@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod lcores;
 pub mod machine;
 pub mod mistake;
+pub mod progress;
 pub mod protocol;
 pub mod settings;
 pub mod signals;
