@@ -1,0 +1,85 @@
+//! Every default of the appliance, in one place: the configuration, the help text and `configs/pci-appliance.toml` are checked against it.
+
+/// Content root. It may itself be a symlink.
+pub const ROOT: &str = "/tftp";
+
+/// Directory of the control socket for a root daemon outside of systemd.
+pub const CONTROL_DIRECTORY: &str = "/run/bypassd";
+
+/// File name of the control socket.
+pub const CONTROL_FILE: &str = "control.sock";
+
+/// Permissions of the control socket: its owner only.
+pub const CONTROL_MODE: u32 = 0o600;
+
+/// Transfers at a time, all workers together.
+pub const MAX_SESSIONS: u32 = 16_384;
+
+/// Transfers whose client has not yet acknowledged anything, all workers together (a forged source never does).
+pub const MAX_UNPROVEN: u32 = 4_096;
+
+/// The same for one client address.
+pub const MAX_UNPROVEN_PER_ADDRESS: u32 = 16;
+
+/// Largest window granted, in blocks (RFC 7440).
+pub const MAX_WINDOW_BLOCKS: u16 = 64;
+
+/// Largest window granted, in bytes.
+pub const MAX_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Largest block size granted, in bytes (RFC 2348 ends at 65464); the port's MTU limits it too.
+pub const MAX_BLKSIZE: u16 = 65_464;
+
+/// ERROR packets per second to one client prefix, other than those that end a running transfer.
+pub const ERROR_BUDGET_PER_SECOND: u32 = 20;
+
+/// A transfer without progress for this long is given up.
+pub const IDLE_SECONDS: u32 = 120;
+
+/// A transfer that lasts longer than this is given up.
+pub const TOTAL_SECONDS: u32 = 14_400;
+
+/// Shortest retransmission timeout. RFC 6298 section 2.4 asks for one second; a boot LAN answers in microseconds.
+pub const RETRANSMIT_MIN_MS: u32 = 200;
+
+/// Longest retransmission timeout, unless the client asked for a longer one (RFC 2349).
+pub const RETRANSMIT_MAX_MS: u32 = 8_000;
+
+/// Retransmission timeout before the first measured round trip (RFC 6298 section 2.1).
+pub const RETRANSMIT_INITIAL_MS: u32 = 1_000;
+
+/// Timed repeats of the same packet before a transfer is given up.
+pub const TRIES: u8 = 6;
+
+/// How long running transfers may go on after a request to end.
+pub const DRAIN_SECONDS: u32 = 30;
+
+/// Whether names are looked up without regard to letter case.
+pub const FOLD_CASE: bool = false;
+
+/// Whether `\` separates names as `/` does.
+pub const BACKSLASH: bool = true;
+
+/// Sleep of a worker that finds nothing to do; 0: it keeps polling.
+pub const IDLE_SLEEP_US: u32 = 0;
+
+/// The same where a worker shares its CPU with another lcore and nothing was configured: polling would starve the other.
+pub const SHARED_CPU_IDLE_SLEEP_US: u32 = 50;
+
+/// Receive ring, per worker and port.
+pub const RX_DESCRIPTORS: u16 = 1_024;
+
+/// Transmit ring, per worker and port.
+pub const TX_DESCRIPTORS: u16 = 1_024;
+
+/// Frame buffers (mbufs) per worker; DPDK's optimum is a power of two less one.
+pub const FRAMES: u32 = 8_191;
+
+/// Largest IP packet on a port, in bytes.
+pub const MTU: u16 = 1_500;
+
+/// Whether DPDK's secondary processes (dpdk-dumpcap, dpdk-proc-info) may attach.
+pub const SECONDARY_PROCESSES: bool = false;
+
+/// Memory for EAL, drivers and rings beside the frame buffers.
+pub const EAL_BASE_MIB: u64 = 96;

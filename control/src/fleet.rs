@@ -1,0 +1,52 @@
+//! The running dataplane as control sees it. Everything here may be called from several control threads at a time, returns at once and never
+//! waits for a worker.
+
+use crate::protocol::{Drops, Files, PortStats, Sessions, Stats, Workers};
+
+/// A worker that ended on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerFailure {
+    /// Which one.
+    pub worker: u16,
+    /// Its lcore.
+    pub lcore: u16,
+    /// What it died of.
+    pub reason: String,
+}
+
+/// Ports, workers and catalogue while they run.
+pub trait Fleet: Send + Sync {
+    /// All workers and what they do.
+    fn workers(&self) -> Workers;
+
+    /// Counters, summed over the workers.
+    fn stats(&self) -> Stats;
+
+    /// At most `limit` running transfers.
+    fn sessions(&self, limit: usize) -> Sessions;
+
+    /// The catalogue, with at most `limit` names.
+    fn files(&self, limit: usize) -> Files;
+
+    /// Every drop reason with its count.
+    fn drops(&self) -> Drops;
+
+    /// The ports' own counters.
+    fn ports(&self) -> Vec<PortStats>;
+
+    /// Asks all workers to take no new requests. May be called again.
+    fn begin_drain(&self);
+
+    /// Asks all workers to end. May be called again.
+    fn stop(&self);
+
+    /// Transfers that would be cut off by a stop now; those that only linger to re-answer, and those of
+    /// workers that ended, are not counted.
+    fn live_sessions(&self) -> u64;
+
+    /// Workers that ended on their own, so far. A failure is to be found here before the worker leaves the count.
+    fn failed_workers(&self) -> Vec<WorkerFailure>;
+
+    /// The worker count: those that were launched and have not ended.
+    fn running_workers(&self) -> usize;
+}

@@ -1,0 +1,384 @@
+//! What goes over the control socket: one line of JSON with a request, one line with its reply. Field names carry their units.
+//!
+//! Request: `{"words":["show","workers"]}`. Reply: `{"ok":{…}}`, the body being one of the types of this module, or
+//! `{"error":{"code","message","help"}}`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest request line, in bytes, its newline included.
+pub const REQUEST_MAX_BYTES: usize = 4_096;
+
+/// Longest reply line that a client reads, in bytes.
+pub const REPLY_MAX_BYTES: u64 = 64 << 20;
+
+/// Sessions and files listed in one reply; the reply says when it left some out.
+pub const LIST_LIMIT: usize = 1_000;
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The words of `bypassctl`.
+    pub words: Vec<String>,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply {
+    /// Done, or the facts asked for.
+    Ok(Body),
+    /// Not done.
+    Error(Refusal),
+}
+
+/// A reply as a client reads it, before it knows which [`Body`] it is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RawReply {
+    /// Done, or the facts asked for.
+    Ok(serde_json::Value),
+    /// Not done.
+    Error(Refusal),
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people.
+    pub message: String,
+    /// What to do instead; may be empty.
+    pub help: String,
+}
+
+/// Kinds of [`Refusal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The line is no request.
+    BadRequest,
+    /// The words mean nothing.
+    UnknownWords,
+    /// There is no such port, worker or the like.
+    NotFound,
+    /// Too many clients at a time.
+    Busy,
+    /// The daemon is ending and no longer takes this.
+    Ending,
+}
+
+/// The facts of a reply, by the words that asked for them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Body {
+    /// `show workers`.
+    Workers(Workers),
+    /// `show stats`.
+    Stats(Stats),
+    /// `show sessions`.
+    Sessions(Sessions),
+    /// `show files`.
+    Files(Files),
+    /// `show drops`.
+    Drops(Drops),
+    /// `show port stats`.
+    Ports(Ports),
+    /// `drain`, `stop`.
+    Accepted(Accepted),
+}
+
+/// An order that was taken; it is carried out after the reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// What happens now.
+    pub message: String,
+    /// Transfers that were running.
+    pub live_sessions: u64,
+}
+
+/// `show workers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workers {
+    /// Workers that have not ended.
+    pub count: usize,
+    /// All of them, ended ones too.
+    pub workers: Vec<Worker>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Counted from 0.
+    pub id: u16,
+    /// Its lcore.
+    pub lcore: u16,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// Ports that it polls.
+    pub ports: Vec<u16>,
+    /// Frames taken.
+    pub rx_frames: u64,
+    /// Frames given to the ports.
+    pub tx_frames: u64,
+    /// Transfers that it runs now.
+    pub sessions: u64,
+    /// Turns of its loop.
+    pub polls: u64,
+    /// Turns without a frame.
+    pub empty_polls: u64,
+    /// Share of the time that was work, where it is measured.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub busy_percent: Option<f64>,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// Launched, not yet polling.
+    Starting,
+    /// Polling and taking requests.
+    Polling,
+    /// Polling for running transfers only.
+    Draining,
+    /// Ended as asked.
+    Stopped,
+    /// Ended on its own.
+    Failed,
+}
+
+/// `show stats`: sums over all workers. `rx_frames` and `accounted_frames` are equal but for frames in work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Frames taken.
+    pub rx_frames: u64,
+    /// Frames that ended in a counter of `served` or `dropped`.
+    pub accounted_frames: u64,
+    /// Frames between the two, where they are counted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_flight_frames: Option<u64>,
+    /// Received frames by what they were good for.
+    pub served: BTreeMap<String, u64>,
+    /// Received frames by why they were dropped.
+    pub dropped: BTreeMap<String, u64>,
+    /// Frames given to the ports.
+    pub tx_frames: u64,
+    /// Frames that the transmit rings had no room for.
+    pub tx_dropped: u64,
+    /// File bytes sent, repeats included.
+    pub data_bytes: u64,
+    /// DATA packets sent, repeats included.
+    pub data_blocks: u64,
+    /// DATA packets sent again.
+    pub blocks_resent: u64,
+    /// Transfers by how they ended, and `opened`.
+    pub transfers: BTreeMap<String, u64>,
+    /// Ports.
+    pub ports: Vec<PortStats>,
+    /// Time since the workers started.
+    pub uptime_seconds: u64,
+}
+
+/// `show sessions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Those listed.
+    pub sessions: Vec<Session>,
+    /// How many there are.
+    pub total: u64,
+    /// Whether some are not listed.
+    pub truncated: bool,
+}
+
+/// One transfer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// `address:port`, `[address]:port`.
+    pub client: String,
+    /// Link address that replies go to.
+    pub client_mac: String,
+    /// VLAN id, if tagged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub vlan: Option<u16>,
+    /// Our address.
+    pub server: String,
+    /// Our port for this transfer.
+    pub tid: u16,
+    /// Name of the file.
+    pub file: String,
+    /// Catalogue generation that the transfer began with.
+    pub generation: u64,
+    /// Its worker.
+    pub worker: u16,
+    /// What it waits for.
+    pub state: String,
+    /// Block size in bytes.
+    pub blksize: u16,
+    /// Window in blocks.
+    pub windowsize: u16,
+    /// Blocks acknowledged.
+    pub acked_blocks: u64,
+    /// Blocks of the whole file.
+    pub total_blocks: u64,
+    /// Bytes acknowledged.
+    pub acked_bytes: u64,
+    /// Bytes of the whole file.
+    pub total_bytes: u64,
+    /// Blocks sent more than once.
+    pub resent_blocks: u64,
+    /// Time since the request.
+    pub age_ms: u64,
+    /// Smoothed round trip, once measured.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rtt_us: Option<u64>,
+}
+
+/// `show files`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// Generation of the catalogue.
+    pub generation: u64,
+    /// Files that are served.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that were left out, by reason.
+    pub left_out: BTreeMap<String, u64>,
+    /// Pages that hold them: `huge`, `ordinary`.
+    pub page_kind: String,
+    /// Names and sizes, in order of name.
+    pub list: Vec<FileEntry>,
+    /// Whether some are not listed.
+    pub truncated: bool,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name below the root.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// `show drops`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// Reasons, those that never happened included.
+    pub drops: Vec<Drop>,
+    /// Sum of their counts.
+    pub total: u64,
+}
+
+/// One reason for dropping a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drop {
+    /// Its name in `show stats`.
+    pub reason: String,
+    /// What it means and what to look at.
+    pub help: String,
+    /// Frames dropped for it.
+    pub count: u64,
+}
+
+/// `show port stats`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// Those asked for.
+    pub ports: Vec<PortStats>,
+}
+
+/// One port's own counters (`rte_eth_stats_get`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStats {
+    /// DPDK's number.
+    pub port: u16,
+    /// Device name.
+    pub name: String,
+    /// Driver name.
+    pub driver: String,
+    /// Link address.
+    pub mac: String,
+    /// In bytes.
+    pub mtu: u16,
+    /// Link.
+    pub link: Link,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets that the device dropped because the receive ring was full (`imissed`).
+    pub rx_missed: u64,
+    /// Packets with errors.
+    pub rx_errors: u64,
+    /// Times that the pool had no mbuf for a received packet (`rx_nombuf`).
+    pub rx_nombuf: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets that could not be sent.
+    pub tx_errors: u64,
+}
+
+/// A port's link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Whether it carries.
+    pub up: bool,
+    /// Speed, where the device knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub speed_mbps: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal with a hint.
+    #[must_use]
+    pub fn new(code: RefusalCode, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code, message: message.into(), help: help.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_form_is_fixed() {
+        let request: Request = serde_json::from_str(r#"{"words":["show","workers"]}"#).unwrap();
+        assert_eq!(request.words, ["show", "workers"]);
+        assert!(serde_json::from_str::<Request>(r#"{"words":["stop"],"force":true}"#).is_err());
+        let ok = Reply::Ok(Body::Accepted(Accepted { message: "m".to_owned(), live_sessions: 2 }));
+        assert_eq!(serde_json::to_string(&ok).unwrap(), r#"{"ok":{"message":"m","live_sessions":2}}"#);
+        let error = Reply::Error(Refusal::new(RefusalCode::UnknownWords, "m", "h"));
+        let line = serde_json::to_string(&error).unwrap();
+        assert_eq!(line, r#"{"error":{"code":"unknown_words","message":"m","help":"h"}}"#);
+        assert!(matches!(
+            serde_json::from_str(&line).unwrap(),
+            RawReply::Error(Refusal { code: RefusalCode::UnknownWords, .. })
+        ));
+    }
+
+    #[test]
+    fn absent_values_are_left_out_and_read_back() {
+        let worker = Worker {
+            id: 0,
+            lcore: 1,
+            state: WorkerState::Polling,
+            ports: vec![0],
+            rx_frames: 1,
+            tx_frames: 2,
+            sessions: 3,
+            polls: 4,
+            empty_polls: 5,
+            busy_percent: None,
+        };
+        let text = serde_json::to_string(&worker).unwrap();
+        assert!(text.contains(r#""state":"polling""#) && !text.contains("busy"), "{text}");
+        assert_eq!(serde_json::from_str::<Worker>(&text).unwrap(), worker);
+    }
+}

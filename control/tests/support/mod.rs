@@ -1,0 +1,139 @@
+//! A fleet that only pretends, so that everything above the seam can be driven without a dataplane.
+
+use std::sync::Mutex;
+
+use control::fleet::{Fleet, WorkerFailure};
+use control::protocol::{
+    Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+};
+
+/// What a test has arranged, and what was asked of the fleet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scene {
+    pub(crate) starting: bool,
+    pub(crate) live_sessions: u64,
+    pub(crate) running_workers: usize,
+    pub(crate) failed: Vec<WorkerFailure>,
+    pub(crate) drained: u32,
+    pub(crate) stopped: u32,
+    /// Workers end as soon as they are told to.
+    pub(crate) obedient: bool,
+}
+
+/// The fleet.
+#[derive(Debug)]
+pub(crate) struct FakeFleet(Mutex<Scene>);
+
+impl FakeFleet {
+    pub(crate) fn new(live_sessions: u64) -> Self {
+        Self(Mutex::new(Scene { live_sessions, running_workers: 2, obedient: true, ..Scene::default() }))
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Scene)) {
+        change(&mut self.0.lock().expect("no test panics while it holds the scene"));
+    }
+
+    pub(crate) fn scene(&self) -> Scene {
+        self.0.lock().expect("no test panics while it holds the scene").clone()
+    }
+}
+
+impl Fleet for FakeFleet {
+    fn workers(&self) -> Workers {
+        let scene = self.scene();
+        let state = if scene.starting { WorkerState::Starting } else { WorkerState::Polling };
+        let worker = |id: u16| Worker {
+            id,
+            lcore: id + 1,
+            state,
+            ports: vec![0],
+            rx_frames: 10,
+            tx_frames: 9,
+            sessions: 1,
+            polls: 1_000,
+            empty_polls: 900,
+            busy_percent: Some(12.5),
+        };
+        Workers { count: scene.running_workers, workers: vec![worker(0), worker(1)] }
+    }
+
+    fn stats(&self) -> Stats {
+        Stats {
+            rx_frames: 20,
+            accounted_frames: 20,
+            served: [("request".to_owned(), 17)].into(),
+            dropped: [("runt".to_owned(), 3)].into(),
+            ports: self.ports(),
+            ..Stats::default()
+        }
+    }
+
+    fn sessions(&self, limit: usize) -> Sessions {
+        let session = Session {
+            client: "192.0.2.2:1024".to_owned(),
+            client_mac: "02:00:00:00:00:02".to_owned(),
+            vlan: None,
+            server: "192.0.2.1".to_owned(),
+            tid: 40_000,
+            file: "boot\u{1b}[31m/vmlinuz".to_owned(),
+            generation: 1,
+            worker: 0,
+            state: "sending".to_owned(),
+            blksize: 1_428,
+            windowsize: 16,
+            acked_blocks: 5,
+            total_blocks: 10,
+            acked_bytes: 7_140,
+            total_bytes: 14_280,
+            resent_blocks: 0,
+            age_ms: 12,
+            rtt_us: Some(250),
+        };
+        Sessions { sessions: vec![session; limit.min(1)], total: self.live_sessions(), truncated: true }
+    }
+
+    fn files(&self, limit: usize) -> Files {
+        let list = vec![FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280 }; limit.min(1)];
+        Files { generation: 1, files: 1, bytes: 14_280, page_kind: "ordinary".to_owned(), list, ..Files::default() }
+    }
+
+    fn drops(&self) -> Drops {
+        Drops { drops: vec![Drop { reason: "runt".to_owned(), help: "too short".to_owned(), count: 3 }], total: 3 }
+    }
+
+    fn ports(&self) -> Vec<PortStats> {
+        let link = Link { up: true, speed_mbps: Some(10_000) };
+        vec![PortStats {
+            name: "net_fake0".to_owned(),
+            driver: "net_fake".to_owned(),
+            link,
+            rx_packets: 20,
+            ..PortStats::default()
+        }]
+    }
+
+    fn begin_drain(&self) {
+        self.change(|scene| scene.drained += 1);
+    }
+
+    fn stop(&self) {
+        self.change(|scene| {
+            scene.stopped += 1;
+            if scene.obedient {
+                scene.running_workers = 0;
+            }
+        });
+    }
+
+    fn live_sessions(&self) -> u64 {
+        self.scene().live_sessions
+    }
+
+    fn failed_workers(&self) -> Vec<WorkerFailure> {
+        self.scene().failed
+    }
+
+    fn running_workers(&self) -> usize {
+        self.scene().running_workers
+    }
+}
