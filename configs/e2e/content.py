@@ -14,6 +14,7 @@ SIZES = {
     "b512": 512,
     "b513": 513,
     "exact": 512 * 1428,  # whole blocks at blksize 512 and at 1428
+    "k200": 200_000,
     "m1": 1_000_003,
 }
 LONG = "m40"  # more than 65535 blocks of 512 bytes: block numbers roll over

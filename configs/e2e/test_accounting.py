@@ -48,8 +48,7 @@ def test_frames_in_are_frames_accounted_for(
     start: Starter, content: Content, tmp_path: Path, network: str, lcores: str
 ) -> None:
     site = tap_site() if network == "tap" else veth_site()
-    several = "@" in lcores
-    server = start(site, lcores=None if several else lcores, eal=("--lcores", lcores) if several else ())
+    server = start(site, lcores=lcores)
     for client in CLIENT_KINDS:
         local = tmp_path / client
         fetch(server, CLIENTS[client](SERVER4, "m1", local), local, content.files["m1"])

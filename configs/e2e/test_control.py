@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import stat
 import subprocess
@@ -20,7 +21,8 @@ LAYOUTS = {
     # name: (-l, EAL arguments, workers)
     "one-core": ("0", (), 1),
     "two-cores": ("0-1", (), 1),
-    "three-lcores-on-two-cores": (None, ("--lcores", "0@0,1@1,2@1"), 2),
+    "three-lcores-on-two-cores": ("0@0,1@1,2@1", (), 2),
+    "lcores-by-eal": (None, ("--lcores", "0@0,1@1,2@1"), 2),
 }
 
 
@@ -52,7 +54,10 @@ def test_lcores(start: Starter, content: Content, tmp_path: Path, layout: str) -
 
 
 def test_without_hugepages(start: Starter, content: Content, tmp_path: Path) -> None:
-    server = start(veth_site(), eal=("--no-huge",))
+    config = tmp_path / "ordinary.toml"
+    config.write_text("[eal]\nhuge = false\n")
+    server = start(veth_site(), "--config", str(config))
+    assert server.ctl("show", "files")["page_kind"] == "ordinary"
     assert not any("map" in path.name for path in server.traces.new()), "hugepage files"
     local = tmp_path / "got"
     fetch(server, CLIENTS["atftp-1428-w16"](SERVER4, "m40", local), local, content.files["m40"])
@@ -79,10 +84,10 @@ def test_sigterm_lets_a_running_transfer_finish(start: Starter, content: Content
 
 
 def test_workers_count_down_to_zero(start: Starter) -> None:
-    server = start(veth_site(), lcores=None, eal=("--lcores", "0@0,1@1,2@1"))
+    server = start(veth_site(), lcores="0@0,1@1,2@1")
     assert server.ctl("show", "workers")["count"] == 2
     server.stop()
-    assert any("0 worker" in line or "workers: 0" in line or "workers=0" in line for line in server.output().splitlines()), server.tail()
+    assert re.search(r"\b0 workers?\b|\bworkers?[:=] ?0\b|worker count is 0\b", server.output()), server.tail()
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
