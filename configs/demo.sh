@@ -115,7 +115,8 @@ cores=0-1
 command=("$target/release/bypassd" run --vdev "net_tap0,iface=bypass0" --address "$server/24"
     --root "$work/tftp" --control "$work/control" -l "$cores" "${huge[@]}")
 printf '%s\n' "${command[*]}"
-ip netns exec "$namespace" "${command[@]}" >"$work/log" 2>&1 </dev/null &
+# In a session of its own: Ctrl-C and a closed terminal are for this script to handle.
+setsid ip netns exec "$namespace" "${command[@]}" >"$work/log" 2>&1 </dev/null &
 pid=$!
 for _ in $(seq 200); do
     grep -qw ready "$work/log" && break
