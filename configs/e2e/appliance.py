@@ -1,4 +1,4 @@
-"""The server under test on its network: bypassd on net_tap or on veth + net_af_packet, or a stock server in its place."""
+"""The server under test on its network: bypassd on net_tap or on veth + net_af_packet, or a stock server instead."""
 
 from __future__ import annotations
 

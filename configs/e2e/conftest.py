@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import content as content_files
 import pytest
@@ -85,7 +86,7 @@ def start(kind: str, content: Content, tmp_path_factory: pytest.TempPathFactory)
 
 
 def _starter(kind: str, content: Content, work: Callable[[], Path], stack: ExitStack) -> Starter:
-    def begin(site: Site, *args: str, root: Path | None = None, **options: object) -> Server:
+    def begin(site: Site, *args: str, root: Path | None = None, **options: Any) -> Server:
         stack.callback(site.close)
         server = Server(kind, site, root or content.root, work())
         stack.callback(server.kill)
@@ -141,7 +142,10 @@ def netem() -> bool:
     """Whether this kernel can lose frames by itself."""
     site = veth_site()
     try:
-        return site.client.run("tc", "qdisc", "add", "dev", "cli0", "root", "netem", "loss", "1%", check=False).returncode == 0
+        return (
+            site.client.run("tc", "qdisc", "add", "dev", "cli0", "root", "netem", "loss", "1%", check=False).returncode
+            == 0
+        )
     finally:
         site.close()
 

@@ -1,8 +1,7 @@
-"""A host made of one raw socket: builds any frame, right or wrong, and hears what comes back. Its kernel has no address."""
+"""A host made of one raw socket: builds any frame, right or wrong, and hears and checks what comes back."""
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import itertools
 import socket
@@ -58,7 +57,9 @@ class Udp:
         length = 8 + len(self.payload)
         udp_length = length if self.udp_length is None else self.udp_length
         udp = struct.pack("!HHHH", self.sport, self.dport, udp_length, 0) + self.payload
-        tail = struct.pack("!HH", self.protocol, length) if source.version == 4 else struct.pack("!IHBB", length, 0, 0, 17)
+        tail = (
+            struct.pack("!HH", self.protocol, length) if source.version == 4 else struct.pack("!IHBB", length, 0, 0, 17)
+        )
         udp_sum = self.udp_checksum
         if udp_sum is None:
             udp_sum = checksum(source.packed + target.packed + tail + udp) or 0xFFFF
@@ -101,14 +102,15 @@ class Heard:
 
 
 class RawHost:
-    """Speaks for any address on its link; answers ARP for those that it has used, so that ordinary servers can reply too."""
+    """Speaks for any address on its link; answers ARP for those that it has used, as ordinary servers need it."""
 
     def __init__(self, ns: Namespace, link: str, server: str, address: str = "10.99.0.50") -> None:
         self.socket = ns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         self.socket.bind((link, _ETH_P_ALL))
         self.mac = self.socket.getsockname()[4]
-        self.server, self.address, self.vlan = server, address, None
+        self.server, self.address = server, address
+        self.vlan: int | None = None
         self._mine = {address}
         self.server_mac = self._resolve()
 
@@ -140,10 +142,10 @@ class RawHost:
         """A broadcast question for `target`'s MAC."""
         return self._arp(1, BROADCAST, bytes(6), target, source or self.address)
 
-    def fetch(self, name: str, source: str | None = None, **options: object) -> bytes:
+    def fetch(self, name: str, source: str | None = None, **options: int) -> bytes:
         """A whole transfer in lock step; checks that TID, MAC, address and VLAN stay the same (rule e)."""
         port, block, content = self.port(), 0, b""
-        self.send(self.udp(tftp.rrq(name, **options), port, source=source))
+        self.send(self.udp(tftp.rrq(name, "octet", tftp.RRQ, **options), port, source=source))
         first = heard = self._must_hear(port)
         blksize = int(heard.packet.options.get("blksize", 512))
         while True:
@@ -237,13 +239,3 @@ def unreachable(about: Udp, quoted: bytes) -> bytes:
     header[10:12] = b"\0\0"
     header[10:12] = struct.pack("!H", checksum(bytes(header)))
     return whole[:14] + bytes(header) + body
-
-
-@contextlib.contextmanager
-def raw_host(ns: Namespace, link: str, server: str):
-    """A raw host that is closed at the end of the `with`."""
-    host = RawHost(ns, link, server)
-    try:
-        yield host
-    finally:
-        host.close()

@@ -92,11 +92,17 @@ def quiet_link(ns: Namespace, name: str, *, ipv6: bool) -> None:
     """Without IPv6 the kernel sends nothing of its own accord on the link, so that frames can be counted."""
     if not ipv6:
         ns.run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1", check=False)
-    ns.run("sysctl", "-qw", f"net.ipv6.conf.{name}.accept_dad=0", f"net.ipv6.conf.{name}.router_solicitations=0", check=False)
+    ns.run(
+        "sysctl",
+        "-qw",
+        f"net.ipv6.conf.{name}.accept_dad=0",
+        f"net.ipv6.conf.{name}.router_solicitations=0",
+        check=False,
+    )
 
 
-def wait_for(what: str, ready: Callable[[], T], timeout: float = 10.0, pause: float = 0.02) -> T:
-    """Polls until `ready` gives a true value and returns it; raises `LabError` naming `what` after `timeout` seconds."""
+def wait_for(what: str, ready: Callable[[], T | None], timeout: float = 10.0, pause: float = 0.02) -> T:
+    """Polls until `ready` gives a true value and returns it; `LabError`, naming `what`, after `timeout` seconds."""
     end = time.monotonic() + timeout
     while True:
         value = ready()

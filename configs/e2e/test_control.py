@@ -13,7 +13,7 @@ import pytest
 from appliance import BINARIES, SERVER4, Server, tap_site, veth_site
 from clients import CLIENTS
 from conftest import Content, Starter
-from lab import Hugepages, run, wait_for
+from lab import run, wait_for
 from test_clients import fetch
 from tftp import DATA, OACK, Reader
 
@@ -62,11 +62,6 @@ def test_without_hugepages(start: Starter, content: Content, tmp_path: Path) -> 
     local = tmp_path / "got"
     fetch(server, CLIENTS["atftp-1428-w16"](SERVER4, "m40", local), local, content.files["m40"])
     server.stop()
-
-
-def test_the_lab_has_hugepages(hugepages: Hugepages | None) -> None:
-    if hugepages is None or not hugepages.available:
-        pytest.skip("this machine gave no hugepages: the other tests ran without, too")
 
 
 @pytest.mark.parametrize("network", ["veth", "tap"])

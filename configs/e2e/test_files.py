@@ -45,7 +45,9 @@ def delete(file: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [truncate, overwrite, grow, replace, delete])
-def test_a_slow_transfer_keeps_the_bytes_of_the_load(start: Starter, tmp_path: Path, change: Callable[[Path], None]) -> None:
+def test_a_slow_transfer_keeps_the_bytes_of_the_load(
+    start: Starter, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
     content = random.Random(1350).randbytes(SIZE)
     file = tmp_path / "root" / "slow"
     file.parent.mkdir()

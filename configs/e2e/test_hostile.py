@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from conftest import Content
 from content import LONGEST_NAME
 from frames import Heard, RawHost, Udp, unreachable
 from lab import wait_for
-from tftp import ACK, DATA, ERROR, OACK, RRQ, WRQ, ack, error, rrq
+from tftp import DATA, ERROR, OACK, RRQ, WRQ, ack, error, rrq
 
 SILENCE = 0.15
 DROP, SERVE, SERVE_OR_E4 = "drop", "serve", "serve or E4"
@@ -90,7 +90,10 @@ PORT_69: list[tuple[str, bytes, Any]] = [
     ("15-empty-value", rrq("b513", blksize=""), SERVE),
     ("15-unknown-and-known", rrq("b513", frobnicate=1, tsize=0), oack(tsize=513)),
     ("16-value-without-nul", rrq("b513") + b"blksize\x001024", E(4)),
-    *((f"17-blksize-{value or 'empty'}", rrq("b513", blksize=value), SERVE) for value in ["0", "1", "7", "-512", "0x200", "junk", ""]),
+    *(
+        (f"17-blksize-{value or 'empty'}", rrq("b513", blksize=value), SERVE)
+        for value in ["0", "1", "7", "-512", "0x200", "junk", ""]
+    ),
     ("17-blksize-30-digits", rrq("b513", blksize="9" * 30), SERVE),
     ("18-blksize-8", rrq("b513", blksize=8), oack(blksize=8)),
     ("18-blksize-1468", rrq("b513", blksize=1468), oack(blksize=1468)),
@@ -107,7 +110,11 @@ PORT_69: list[tuple[str, bytes, Any]] = [
     ("23-multicast", rrq("b513", multicast=""), SERVE),
     ("23-msftwindow", rrq("b513", msftwindow=31416), SERVE),
     ("23-utimeout", rrq("b513", utimeout=1000), SERVE),
-    ("23-windows", rrq("b513", tsize=0, blksize=1456, windowsize=4, msftwindow=31416), oack(tsize=513, blksize=1456, windowsize=4)),
+    (
+        "23-windows",
+        rrq("b513", tsize=0, blksize=1456, windowsize=4, msftwindow=31416),
+        oack(tsize=513, blksize=1456, windowsize=4),
+    ),
     ("24-100-options", rrq("b513", **{f"o{n}": n for n in range(100)}), SERVE_OR_E4),
     ("24-1400-bytes", rrq("b513", junk="x" * 1380), SERVE_OR_E4),
     ("b-asked-order", rrq("b513", windowsize=2, tsize=0, blksize=100), oack(windowsize=2, tsize=513, blksize=100)),
@@ -166,13 +173,8 @@ def ask(raw: RawHost, what: Udp, answer: Any) -> None:
 
 @pytest.mark.parametrize(("payload", "answer"), [pytest.param(*row[1:], id=row[0]) for row in PORT_69])
 def test_port_69(raw: RawHost, quiet_server: Server, payload: bytes, answer: Any) -> None:
-    with counted_as_drops(quiet_server, 1) if answer == DROP else _nothing():
+    with counted_as_drops(quiet_server, 1) if answer == DROP else nullcontext():
         ask(raw, raw.udp(payload, raw.port(), source=fresh_source()), answer)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @pytest.mark.parametrize("sport", [pytest.param(0, id="03-source-port-0"), pytest.param(69, id="03-source-port-69")])
@@ -296,7 +298,9 @@ def test_error_ends_the_session(session: Session, payload: bytes) -> None:
     session.is_over()
 
 
-@pytest.mark.parametrize("other", [pytest.param("port", id="30-other-port"), pytest.param("address", id="30-other-address")])
+@pytest.mark.parametrize(
+    "other", [pytest.param("port", id="30-other-port"), pytest.param("address", id="30-other-address")]
+)
 def test_stranger(session: Session, raw: RawHost, other: str) -> None:
     port = raw.port() if other == "port" else session.port
     source = session.source if other == "port" else fresh_source()
@@ -312,7 +316,7 @@ def test_stranger(session: Session, raw: RawHost, other: str) -> None:
 def test_31_silence_after_oack(raw: RawHost, kind: str) -> None:
     port = raw.port()
     raw.send(raw.udp(rrq("m1", tsize=0), port, source=fresh_source()))
-    heard = []
+    heard: list[Heard] = []
     while (answer := raw.hear(port, 4.0)) is not None and len(heard) < 10:
         heard.append(answer)
     assert {answer.packet.opcode for answer in heard} == {OACK}
@@ -363,7 +367,9 @@ def test_33_port_unreachable_ends_the_session(session: Session, kind: str) -> No
         pytest.skip("kernel servers do not hear of it on an unconnected socket")
     raw = session.raw
     ours = raw.udp(b"", session.port, session.tid, session.source)
-    theirs = replace(ours, source=SERVER4, target=session.source, sport=session.tid, dport=session.port, payload=bytes(516))
+    theirs = replace(
+        ours, source=SERVER4, target=session.source, sport=session.tid, dport=session.port, payload=bytes(516)
+    )
     raw.send(unreachable(ours, theirs.frame()[14:]))
     session.is_over()
 
@@ -414,7 +420,7 @@ def test_ipv6_frame(raw: RawHost, quiet_server: Server, kind: str, lie: dict[str
     if kind != "bypassd":
         pytest.skip("the raw host answers ARP only")
     what = replace(raw.udp(rrq("one"), raw.port()), source="fd00::50", target=SERVER6, **lie)
-    with counted_as_drops(quiet_server, 1) if answer == DROP else _nothing():
+    with counted_as_drops(quiet_server, 1) if answer == DROP else nullcontext():
         raw.send(what)
         heard = raw.hear(what.sport, SILENCE if answer == DROP else 1.0)
         check_answer(heard, answer)
@@ -431,7 +437,10 @@ def test_38_a_request_cut_at_every_length(raw: RawHost, quiet_server: Server) ->
         assert raw.hear(what.sport, SILENCE) is None
 
 
-@pytest.mark.parametrize("kind_of_frame", [pytest.param(0x88CC, id="38-lldp"), pytest.param(0x0003, id="38-802.3"), pytest.param(0xFFFF, id="38-unknown")])
+@pytest.mark.parametrize(
+    "kind_of_frame",
+    [pytest.param(0x88CC, id="38-lldp"), pytest.param(0x0003, id="38-802.3"), pytest.param(0xFFFF, id="38-unknown")],
+)
 def test_foreign_frame(raw: RawHost, quiet_server: Server, kind_of_frame: int) -> None:
     with counted_as_drops(quiet_server, 1):
         raw.send(raw.server_mac + raw.mac + kind_of_frame.to_bytes(2, "big") + bytes(46))

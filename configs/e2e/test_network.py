@@ -25,7 +25,9 @@ LOSSY = {
 
 
 @pytest.mark.parametrize("client", LOSSY)
-def test_5_percent_loss_each_way(lossy_server: Server, content: Content, tmp_path: Path, client: str, kind: str) -> None:
+def test_5_percent_loss_each_way(
+    lossy_server: Server, content: Content, tmp_path: Path, client: str, kind: str
+) -> None:
     if kind != "bypassd":
         pytest.skip("stock servers wait for seconds after each loss")
     argv, name = LOSSY[client]
@@ -70,7 +72,9 @@ def test_behind_a_router(routed_server: Server, content: Content, tmp_path: Path
     fetch(routed_server, CLIENTS[client](SERVER4, "m1", local), local, content.files["m1"])
 
 
-@pytest.mark.parametrize(("address", "size"), [(SERVER4, 0), (SERVER4, 56), (SERVER4, 1472), (SERVER6, 56), (SERVER6, 1452)])
+@pytest.mark.parametrize(
+    ("address", "size"), [(SERVER4, 0), (SERVER4, 56), (SERVER4, 1472), (SERVER6, 56), (SERVER6, 1452)]
+)
 def test_ping(server: Server, address: str, size: int) -> None:
     done = server.site.client.run(
         *("ping", "-n", "-c", "5", "-i", "0.05", "-W", "2", "-s", str(size), address), check=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 from lab import Namespace
 
@@ -63,12 +64,13 @@ def netascii(content: bytes) -> bytes:
 
 
 class Reader:
-    """One transfer, in lock step, from a namespace. Nothing happens between the calls, so a test can stop in the middle."""
+    """One transfer, in lock step, from a namespace. Nothing happens between calls: a test can stop in the middle."""
 
     def __init__(self, ns: Namespace, server: str) -> None:
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         self.socket = ns.socket(family, socket.SOCK_DGRAM)
-        self.server, self.peer = server, None
+        self.server = server
+        self.peer: Any = None
         self.blksize, self.block = 512, 0
         self.content, self.done = bytearray(), False
 
