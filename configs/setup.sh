@@ -121,16 +121,16 @@ done
 
 if $peers && ! $check; then
     echo "Stock servers"
-    for package in tftpd-hpa atftpd; do # unpacked, not installed: they conflict, and their packages start services
+    for package in tftpd-hpa atftpd; do # unpacked apart, not installed: both ship in.tftpd and start services
         program=${package/tftpd-hpa/in.tftpd}
-        if [ -x "$repo/target/peers/usr/sbin/$program" ]; then
+        if [ -x "$repo/target/peers/$package/usr/sbin/$program" ]; then
             say ok "$program"
         else
-            say unpack "$program into target/peers"
+            say unpack "$program into target/peers/$package"
             place=$(mktemp -d)
             (cd "$place" && apt-get download -q "$package" 2>/dev/null)
-            mkdir -p "$repo/target/peers"
-            dpkg -x "$place"/*.deb "$repo/target/peers"
+            mkdir -p "$repo/target/peers/$package"
+            dpkg -x "$place"/*.deb "$repo/target/peers/$package"
             rm -r "$place"
         fi
     done

@@ -222,7 +222,7 @@ class Server:
         link.run("ip", "address", "add", f"{SERVER6}/64", "dev", "srv0", "nodad", check=False)
         link.run("ip", "route", "add", "10.98.0.0/24", "via", "10.99.0.254", check=False)
         root = str(self.root.resolve())
-        path = os.environ["PATH"] + f":/usr/sbin:{PEERS}/usr/sbin"
+        path = f"{PEERS}/tftpd-hpa/usr/sbin:{PEERS}/atftpd/usr/sbin:{os.environ['PATH']}:/usr/sbin"
         commands = {
             "dnsmasq": ["dnsmasq", "-k", "-p0", "--enable-tftp", f"--tftp-root={root}", "-uroot", "-C/dev/null", "-x"]
             + ["--tftp-max=400", "--log-facility=-"],
