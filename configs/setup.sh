@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Installs what building, demonstrating and testing bypassd need on Debian 12; what is there already is left alone.
+# Starts no service and opens no port: nothing it installs has one.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+Usage: configs/setup.sh [--check] [--no-tools] [--peers]
+
+  (nothing)    install what is missing: Debian packages, tftpy into target/venv, cargo-deny and typos with cargo
+  --check      only say what is there and what is missing; exit status 1 when something needed is missing
+  --no-tools   leave cargo-deny and typos alone (configs/test.sh skips what needs them)
+  --peers      also unpack stock TFTP servers (dnsmasq, in.tftpd, atftpd) into target/peers, for `--peer` in the tests
+  -h           this text
+
+Needs Rust (https://rustup.rs) and, to install packages, root or sudo.
+END
+}
+
+check=false tools=true peers=false
+for arg in "$@"; do
+    case $arg in
+        --check) check=true ;;
+        --no-tools) tools=false ;;
+        --peers) peers=true ;;
+        -h | --help) usage; exit 0 ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done
+
+repo=$(cd "$(dirname "$0")/.." && pwd)
+venv=${BYPASSD_VENV:-$repo/target/venv}
+export PATH="$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin"
+missing=() lacking=0
+
+say() { printf '  %-9s %s\n' "$1" "$2"; }
+
+# need PACKAGE WHAT-FOR TEST...: PACKAGE is wanted unless TEST succeeds.
+need() {
+    local package=$1 reason=$2
+    shift 2
+    if "$@" >/dev/null 2>&1; then
+        say ok "$package ($reason)"
+    else
+        say missing "$package ($reason)"
+        missing+=("$package")
+    fi
+}
+
+has() { command -v "$1"; }
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1")" = "ii " ]; }
+python_has() { /usr/bin/python3 -c "import $1"; }
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+
+echo "Rust"
+if has cargo >/dev/null; then
+    say ok "$(cargo --version)"
+else
+    say missing "cargo: install Rust first, see https://rustup.rs"
+    lacking=1
+fi
+
+echo "Debian packages"
+need build-essential "C compiler and linker" has cc
+need pkg-config "finds DPDK" has pkg-config
+need libdpdk-dev "DPDK and its drivers" is_installed libdpdk-dev
+need clang "bindgen's headers" has clang
+need libclang-dev "bindgen" is_installed libclang-dev
+need git "version control" has git
+need iproute2 "network namespaces" has ip
+need ethtool "offloads off on veth" has ethtool
+need procps "sysctl" has sysctl
+need iputils-ping "tests: ping" has ping
+need iputils-arping "tests: arping" has arping
+need tftp-hpa "TFTP client" has tftp
+need atftp "TFTP client with windows" has atftp
+need curl "TFTP client" has curl
+need busybox "TFTP client" has busybox
+need python3 "tests" test -x /usr/bin/python3
+need python3-pytest "tests" python_has pytest
+need python3-pytest-timeout "tests: bounded times" python_has pytest_timeout
+need python3-venv "tests: a place for tftpy" python_has ensurepip
+need valgrind "memory checks" has valgrind
+need shellcheck "checks the scripts" has shellcheck
+if $peers; then need dnsmasq-base "TFTP server to compare with" has dnsmasq; fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+    if $check; then
+        lacking=1
+    else
+        echo "Installing: ${missing[*]}"
+        as_root apt-get update -q
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
+    fi
+fi
+
+echo "Python"
+if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import tftpy' 2>/dev/null; then
+    say ok "tftpy (TFTP client)"
+elif $check; then
+    say missing "tftpy (TFTP client)"
+    lacking=1
+else
+    say install "tftpy into ${venv#"$repo"/}"
+    /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check tftpy==0.8.7
+fi
+
+echo "Optional tools"
+for tool in cargo-deny:cargo-deny typos:typos-cli; do
+    program=${tool%:*} crate=${tool#*:}
+    if has "$program" >/dev/null; then
+        say ok "$program"
+    elif $check || ! $tools; then
+        say missing "$program (optional)"
+    else
+        say install "$program (this takes some minutes)"
+        cargo install --locked --quiet "$crate" || say failed "$program: its checks will be skipped"
+    fi
+done
+
+if $peers && ! $check; then
+    echo "Stock servers"
+    for package in tftpd-hpa atftpd; do # unpacked apart, not installed: both ship in.tftpd and start services
+        program=${package/tftpd-hpa/in.tftpd}
+        if [ -x "$repo/target/peers/$package/usr/sbin/$program" ]; then
+            say ok "$program"
+        else
+            say unpack "$program into target/peers/$package"
+            place=$(mktemp -d)
+            (cd "$place" && apt-get download -q "$package" 2>/dev/null)
+            mkdir -p "$repo/target/peers/$package"
+            dpkg -x "$place"/*.deb "$repo/target/peers/$package"
+            rm -r "$place"
+        fi
+    done
+fi
+
+if [ $lacking -ne 0 ]; then
+    echo "Something is missing; configs/setup.sh installs it."
+    exit 1
+fi
