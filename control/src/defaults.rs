@@ -12,14 +12,14 @@ pub const CONTROL_FILE: &str = "control.sock";
 /// Permissions of the control socket: its owner only.
 pub const CONTROL_MODE: u32 = 0o600;
 
-/// Transfers at a time, all workers together.
-pub const MAX_SESSIONS: u32 = 16_384;
+/// Transfers at a time on each port, all workers together.
+pub const MAX_SESSIONS: u32 = 65_536;
 
 /// Transfers whose client has not yet acknowledged anything, all workers together (a forged source never does).
-pub const MAX_UNPROVEN: u32 = 4_096;
+pub const MAX_UNPROVEN: u32 = 16_384;
 
 /// The same for one client address.
-pub const MAX_UNPROVEN_PER_ADDRESS: u32 = 16;
+pub const MAX_UNPROVEN_PER_ADDRESS: u32 = 256;
 
 /// Largest window granted, in blocks (RFC 7440).
 pub const MAX_WINDOW_BLOCKS: u16 = 64;
@@ -30,17 +30,18 @@ pub const MAX_WINDOW_BYTES: u32 = 1 << 20;
 /// Largest block size granted, in bytes (RFC 2348 ends at 65464); the port's MTU limits it too.
 pub const MAX_BLKSIZE: u16 = 65_464;
 
-/// ERROR packets per second to one client prefix, other than those that end a running transfer.
-pub const ERROR_BUDGET_PER_SECOND: u32 = 20;
+/// ERROR packets per second to one client prefix (IPv4 /24, IPv6 /64). A rack of PXELINUX clients asks for ten absent names each.
+pub const ERROR_BUDGET_PER_SECOND: u32 = 1_000;
 
-/// A transfer without progress for this long is given up.
+/// A transfer whose client chose its own retransmission timeout (RFC 2349) is given up after so long without progress;
+/// others after `tries`.
 pub const IDLE_SECONDS: u32 = 120;
 
 /// A transfer that lasts longer than this is given up.
 pub const TOTAL_SECONDS: u32 = 14_400;
 
-/// Shortest retransmission timeout. RFC 6298 section 2.4 asks for one second; a boot LAN answers in microseconds.
-pub const RETRANSMIT_MIN_MS: u32 = 200;
+/// Shortest retransmission timeout. RFC 6298 section 2.4 asks for one second because of TCP's delayed ACKs; TFTP has none.
+pub const RETRANSMIT_MIN_MS: u32 = 50;
 
 /// Longest retransmission timeout, unless the client asked for a longer one (RFC 2349).
 pub const RETRANSMIT_MAX_MS: u32 = 8_000;
@@ -49,7 +50,7 @@ pub const RETRANSMIT_MAX_MS: u32 = 8_000;
 pub const RETRANSMIT_INITIAL_MS: u32 = 1_000;
 
 /// Timed repeats of the same packet before a transfer is given up.
-pub const TRIES: u8 = 6;
+pub const TRIES: u8 = 10;
 
 /// How long running transfers may go on after a request to end.
 pub const DRAIN_SECONDS: u32 = 30;

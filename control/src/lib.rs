@@ -5,6 +5,7 @@
 //! ([`protocol`], [`socket`], [`words`]). It knows the running dataplane only as a [`fleet::Fleet`].
 
 pub mod address;
+pub mod appliance;
 pub mod args;
 pub mod client;
 pub mod config;

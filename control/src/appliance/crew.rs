@@ -1,0 +1,203 @@
+//! Engines and workers out of the settings, and their launch: everything is allocated here, before the first poll.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, QueuePair, Tsc};
+use dataplane::engine::{Answering, Engine, EngineConfig, Limits};
+use dataplane::files::Catalogue;
+use dataplane::session::{Seed, WorkerIndex, WorkerShare};
+use dataplane::tftp::{Policy, Retransmission};
+use dataplane::time::Duration as Span;
+use dataplane::worker::{
+    KernelPath, Lane, LaneCounters, LetterBox, Neighbourhood, Worker, WorkerState, WorkerStatus, mailbox,
+};
+
+use super::error::BuildError;
+use super::ports::{Port, Ports};
+use crate::count::WorkerCount;
+use crate::settings::Settings;
+
+/// Most workers: they share the TIDs of an address.
+const WORKERS_MAX: usize = 64;
+
+/// How long workers may take to see the stop flag before they are left behind.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// One worker, as control keeps it.
+pub(super) struct Member {
+    pub(super) index: u16,
+    pub(super) lcore: LcoreId,
+    pub(super) status: Arc<WorkerStatus>,
+    /// One per port.
+    pub(super) counters: Vec<Arc<LaneCounters>>,
+    pub(super) letters: LetterBox,
+    /// What it died of.
+    pub(super) failure: Arc<OnceLock<String>>,
+}
+
+/// Workers on their lcores. Dropping this waits for them.
+pub(super) struct Crew {
+    handles: Vec<LcoreHandle<()>>,
+}
+
+/// What all workers have in common.
+pub(super) struct Plan<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) idle_sleep_us: u32,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) count: WorkerCount,
+}
+
+/// The lcores that workers will run on.
+pub(super) fn lcores(eal: &Eal) -> Result<Vec<LcoreId>, BuildError> {
+    let lcores = eal.worker_lcores();
+    match lcores.len() {
+        0 => Err(BuildError::NoWorkers),
+        1..=WORKERS_MAX => Ok(lcores),
+        many => Err(BuildError::ManyWorkers(many)),
+    }
+}
+
+/// Builds a worker for each lcore out of the ports' queues and launches it.
+pub(super) fn launch(
+    eal: &Eal,
+    lcores: &[LcoreId],
+    ports: &mut Ports,
+    plan: &Plan<'_>,
+) -> Result<(Crew, Vec<Member>), BuildError> {
+    let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
+    let mut seed = [0; 16];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(BuildError::Random)?;
+    let clock = Tsc::new(eal);
+    let mut kernel = ports.kernel.take();
+    let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
+    let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
+
+    let mut crew = Crew { handles: Vec::new() };
+    let mut members = Vec::new();
+    for (index, &lcore) in (0..).zip(lcores) {
+        let share = WorkerShare { index: WorkerIndex(index), workers };
+        let mut lanes = Vec::new();
+        let mut counters = Vec::new();
+        for port in &mut ports.ports {
+            let engine = Engine::new(
+                EngineConfig {
+                    interface: port.interface.clone(),
+                    policy: policy(plan.settings),
+                    limits: limits(plan.settings, workers),
+                    share,
+                    seed: Seed(seed),
+                    answering,
+                },
+                Arc::clone(&plan.catalogue),
+                clock.now(),
+            );
+            let kernel_path = kernel_ring.as_ref().map(|ring| KernelPath {
+                ring: Arc::clone(ring),
+                // The first worker serves it, which with its device it keeps alive.
+                port: kernel.take().map(|kernel| kernel.queue),
+            });
+            let neighbourhood = Neighbourhood { inboxes: port.inboxes.clone(), kernel: kernel_path };
+            let counted = Arc::new(LaneCounters::default());
+            let queue = next_queue(port)?;
+            lanes.push(Lane::new(engine, queue, share.index, neighbourhood, Arc::clone(&counted)));
+            counters.push(counted);
+        }
+        let (letters, mailbox) = mailbox();
+        let member = Member {
+            index,
+            lcore,
+            status: Arc::new(WorkerStatus::default()),
+            counters,
+            letters,
+            failure: Arc::new(OnceLock::new()),
+        };
+        let idle_sleep = (plan.idle_sleep_us > 0).then(|| Duration::from_micros(plan.idle_sleep_us.into()));
+        let worker =
+            Worker { lanes, mailbox, stop: Arc::clone(&plan.stop), status: Arc::clone(&member.status), idle_sleep };
+        crew.handles.push(launch_one(eal, &member, worker, clock, &plan.count)?);
+        members.push(member);
+    }
+    Ok((crew, members))
+}
+
+/// Queue pairs are handed out in their order.
+fn next_queue(port: &mut Port) -> Result<QueuePair, BuildError> {
+    if port.queues.is_empty() {
+        return Err(BuildError::MissingDevice { name: port.info.name.clone() });
+    }
+    Ok(port.queues.remove(0))
+}
+
+/// Counted in before it is launched, so that a stop cannot miss it; its failure is on record before it is counted out.
+fn launch_one(
+    eal: &Eal,
+    member: &Member,
+    worker: Worker<QueuePair>,
+    clock: Tsc,
+    count: &WorkerCount,
+) -> Result<LcoreHandle<()>, BuildError> {
+    let counted = count.enter();
+    let failure = Arc::clone(&member.failure);
+    let status = Arc::clone(&member.status);
+    let work = move || {
+        let _counted = counted;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.now()))) {
+            status.set_state(WorkerState::Failed);
+            // Only this worker writes it, once.
+            let _ = failure.set(panic_message(&*panic));
+        }
+    };
+    Ok(eal.launch(member.lcore, work)?)
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+impl Crew {
+    /// Waits for the workers, whose stop flag is set. One that does not come back is left behind with everything that it
+    /// uses: the end of the process is near, and EAL must not be taken down under it.
+    pub(super) fn end(self, count: &WorkerCount) {
+        if count.wait_until_zero(END_PATIENCE).is_err() {
+            std::mem::forget(self);
+        }
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    let (limits, timers) = (&settings.limits, &settings.timers);
+    let ms = |ms: u32| Span::from_millis(ms.into());
+    Policy {
+        max_blksize: limits.max_blksize,
+        max_window_blocks: limits.max_window_blocks,
+        max_window_bytes: limits.max_window_bytes,
+        retransmission: Retransmission {
+            initial: ms(timers.retransmit_initial_ms),
+            min: ms(timers.retransmit_min_ms),
+            max: ms(timers.retransmit_max_ms),
+            tries: timers.tries,
+            ..Policy::default().retransmission
+        },
+        max_idle: Span::from_secs(limits.idle_seconds.into()),
+        max_transfer: Span::from_secs(limits.total_seconds.into()),
+        ..Policy::default()
+    }
+}
+
+/// What all workers may have together, divided among them.
+fn limits(settings: &Settings, workers: u16) -> Limits {
+    let share = |all: u32| all.div_ceil(workers.into());
+    Limits {
+        max_sessions: share(settings.limits.max_sessions),
+        max_unproven: share(settings.limits.max_unproven),
+        max_unproven_per_address: share(settings.limits.max_unproven_per_address),
+        errors_per_second: share(settings.limits.error_budget_per_second),
+    }
+}

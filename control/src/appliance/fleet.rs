@@ -1,0 +1,297 @@
+//! The running dataplane as the rest of control sees it: reads counters, sends letters, never waits for a worker but for the
+//! copies of sessions that it asked for, and for those not long.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dataplane::dpdk::{Device, DeviceInfo};
+use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
+use dataplane::files::{Catalogue, LoadReport, Reason, escape};
+use dataplane::wire::MacAddr;
+use dataplane::worker::{LaneCounters, Letter, SessionsPage, WorkerState as State};
+
+use super::crew::Member;
+use crate::count::WorkerCount;
+use crate::fleet::{Fleet, WorkerFailure};
+use crate::protocol::{
+    Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+};
+
+/// Places of a session table that a worker copies in one turn of its loop.
+const PAGE: usize = 512;
+
+/// How long a copy may take.
+const PAGE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A port, as control keeps it.
+pub(super) struct LivePort {
+    device: Mutex<Device>,
+    info: DeviceInfo,
+    mac: MacAddr,
+    mtu: u16,
+}
+
+impl LivePort {
+    pub(super) fn new(device: Device, info: DeviceInfo, mac: MacAddr, mtu: u16) -> Self {
+        Self { device: Mutex::new(device), info, mac, mtu }
+    }
+
+    fn stats(&self) -> PortStats {
+        // A panic of another reader leaves the device as it was.
+        let device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        // A driver without counters or link state shows zeros and no link.
+        let stats = device.stats().unwrap_or_default();
+        let link = device.link().ok();
+        PortStats {
+            port: self.info.port.index(),
+            name: self.info.name.clone(),
+            driver: self.info.driver.clone(),
+            mac: self.mac.to_string(),
+            mtu: self.mtu,
+            link: Link { up: link.is_some_and(|link| link.up), speed_mbps: link.and_then(|link| link.speed_mbps) },
+            rx_packets: stats.rx_packets,
+            rx_bytes: stats.rx_bytes,
+            rx_missed: stats.rx_missed,
+            rx_errors: stats.rx_errors,
+            rx_nombuf: stats.rx_no_mbuf,
+            tx_packets: stats.tx_packets,
+            tx_bytes: stats.tx_bytes,
+            tx_errors: stats.tx_errors,
+        }
+    }
+}
+
+/// Ports, workers and catalogue while they run.
+pub(super) struct LiveFleet {
+    pub(super) members: Vec<Member>,
+    pub(super) ports: Vec<LivePort>,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) report: LoadReport,
+    pub(super) count: WorkerCount,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) started: Instant,
+}
+
+impl LiveFleet {
+    fn lanes(&self) -> impl Iterator<Item = &LaneCounters> {
+        self.members.iter().flat_map(|member| &member.counters).map(|counters| &**counters)
+    }
+
+    fn outcome(&self, outcome: Outcome) -> u64 {
+        self.lanes().map(|lane| lane.outcome(outcome)).sum()
+    }
+
+    fn sum(&self, counter: impl Fn(&LaneCounters) -> u64) -> u64 {
+        self.lanes().map(counter).sum()
+    }
+
+    fn outcomes(&self, fate: Fate) -> BTreeMap<String, u64> {
+        Outcome::ALL
+            .into_iter()
+            .filter(|outcome| outcome.fate() == fate)
+            .map(|outcome| (outcome.name().to_owned(), self.outcome(outcome)))
+            .collect()
+    }
+
+    /// Copies one lane's sessions, page by page; calls `each` until it returns false.
+    fn walk_lane(&self, member: &Member, lane: usize, mut each: impl FnMut(&SessionView)) {
+        let mut from = 0;
+        loop {
+            let (page, answered) = SessionsPage::ask(lane, from, PAGE);
+            if member.letters.send(Letter::Sessions(page)).is_err() {
+                return;
+            }
+            let Ok(page) = answered.recv_timeout(PAGE_PATIENCE) else { return };
+            page.sessions.iter().for_each(&mut each);
+            if page.at_end {
+                return;
+            }
+            from = page.from;
+        }
+    }
+
+    fn describe(&self, worker: u16, view: &SessionView) -> Session {
+        let current = view.generation == Some(self.catalogue.generation());
+        let file = if current { escape(self.catalogue.file(view.file).name()).to_string() } else { "-".to_owned() };
+        let blksize = u64::from(view.blksize);
+        let stream_bytes = view.stream_bytes.unwrap_or_default();
+        Session {
+            client: std::net::SocketAddr::from(view.client).to_string(),
+            client_mac: MacAddr(view.route.client_mac).to_string(),
+            vlan: view.route.vlan.map(|tag| tag & 0xFFF),
+            server: view.server.0.to_string(),
+            tid: view.server.1,
+            file,
+            generation: view.generation.map_or(0, |generation| generation.0.into()),
+            worker,
+            state: match view.state {
+                SessionState::Unproven => "unproven",
+                SessionState::Sending => "sending",
+                SessionState::Lingering => "lingering",
+            }
+            .to_owned(),
+            blksize: view.blksize,
+            windowsize: view.window,
+            acked_blocks: view.acked_blocks,
+            total_blocks: stream_bytes / blksize + 1,
+            acked_bytes: (view.acked_blocks * blksize).min(stream_bytes),
+            total_bytes: stream_bytes,
+            resent_blocks: view.blocks_again.into(),
+            age_ms: view.age_ms.into(),
+            rtt_us: view.srtt_us.map(u64::from),
+        }
+    }
+}
+
+impl Fleet for LiveFleet {
+    fn workers(&self) -> Workers {
+        let worker = |member: &Member| {
+            let polls = member.status.polls.get();
+            let empty_polls = member.status.empty_polls.get();
+            let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum();
+            Worker {
+                id: member.index,
+                lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
+                state: match member.status.state() {
+                    State::Starting => WorkerState::Starting,
+                    State::Polling => WorkerState::Polling,
+                    State::Draining => WorkerState::Draining,
+                    State::Stopped => WorkerState::Stopped,
+                    State::Failed => WorkerState::Failed,
+                },
+                ports: self.ports.iter().map(|port| port.info.port.index()).collect(),
+                rx_frames: sum(|lane| lane.rx_frames.get()),
+                tx_frames: sum(|lane| lane.tx_frames.get()),
+                sessions: sum(|lane| lane.active_sessions.get()),
+                polls,
+                empty_polls,
+                busy_percent: None,
+            }
+        };
+        Workers { count: self.count.get(), workers: self.members.iter().map(worker).collect() }
+    }
+
+    fn stats(&self) -> Stats {
+        // Outcomes before frames: what arrives in between is in flight, never accounted for without having come.
+        let served = self.outcomes(Fate::Served);
+        let dropped = self.outcomes(Fate::Dropped);
+        let accounted_frames = served.values().chain(dropped.values()).sum();
+        let rx_frames = self.sum(|lane| lane.rx_frames.get());
+        let mut transfers: BTreeMap<String, u64> = Ending::ALL
+            .into_iter()
+            .map(|ending| (ending.name().to_owned(), self.sum(|lane| lane.ending(ending))))
+            .collect();
+        transfers.insert("opened".to_owned(), self.sum(|lane| lane.opened.get()));
+        transfers.insert("running".to_owned(), self.live_sessions());
+        Stats {
+            rx_frames,
+            accounted_frames,
+            in_flight_frames: Some(rx_frames.saturating_sub(accounted_frames)),
+            served,
+            dropped,
+            tx_frames: self.sum(|lane| lane.tx_frames.get()),
+            tx_dropped: self.sum(|lane| lane.tx_dropped.get()),
+            data_bytes: self.sum(|lane| lane.data_bytes.get()),
+            data_blocks: self.sum(|lane| lane.data_blocks.get()),
+            blocks_resent: self.sum(|lane| lane.blocks_again.get()),
+            transfers,
+            ports: self.ports(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+        }
+    }
+
+    fn sessions(&self, limit: usize) -> Sessions {
+        let mut sessions = Vec::new();
+        let mut total = 0;
+        for member in &self.members {
+            for lane in 0..member.counters.len() {
+                self.walk_lane(member, lane, |view| {
+                    total += 1;
+                    if sessions.len() < limit {
+                        sessions.push(self.describe(member.index, view));
+                    }
+                });
+            }
+        }
+        Sessions { truncated: total > sessions.len() as u64, sessions, total }
+    }
+
+    fn files(&self, limit: usize) -> Files {
+        let left_out = Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.to_string(), self.report.left_out(reason)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let list = self
+            .catalogue
+            .files()
+            .take(limit)
+            .map(|file| FileEntry { name: escape(file.name()).to_string(), bytes: file.len() })
+            .collect();
+        Files {
+            generation: self.catalogue.generation().0.into(),
+            files: self.catalogue.file_count() as u64,
+            bytes: self.catalogue.total_bytes(),
+            left_out,
+            page_kind: self.catalogue.page_kind().to_string(),
+            list,
+            truncated: self.catalogue.file_count() > limit,
+        }
+    }
+
+    fn drops(&self) -> Drops {
+        let drops: Vec<Drop> = Outcome::ALL
+            .into_iter()
+            .filter(|outcome| outcome.fate() == Fate::Dropped)
+            .map(|outcome| Drop {
+                reason: outcome.name().to_owned(),
+                help: outcome.help().to_owned(),
+                count: self.outcome(outcome),
+            })
+            .collect();
+        Drops { total: drops.iter().map(|drop| drop.count).sum(), drops }
+    }
+
+    fn ports(&self) -> Vec<PortStats> {
+        self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn begin_drain(&self) {
+        for member in &self.members {
+            // A worker whose mailbox is full reads it soon; one that has ended needs no letter.
+            for _ in 0..10 {
+                if member.letters.send(Letter::Drain).is_ok() || member.status.state() != State::Polling {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    fn live_sessions(&self) -> u64 {
+        let serving = |member: &&Member| !matches!(member.status.state(), State::Stopped | State::Failed);
+        let lanes = self.members.iter().filter(serving).flat_map(|member| &member.counters);
+        lanes.map(|lane| lane.active_sessions.get()).sum()
+    }
+
+    fn failed_workers(&self) -> Vec<WorkerFailure> {
+        let failure = |member: &Member| {
+            member.failure.get().map(|reason| WorkerFailure {
+                worker: member.index,
+                lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
+                reason: reason.clone(),
+            })
+        };
+        self.members.iter().filter_map(failure).collect()
+    }
+
+    fn running_workers(&self) -> usize {
+        self.count.get()
+    }
+}

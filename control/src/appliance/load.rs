@@ -1,0 +1,31 @@
+//! The content root into memory, with progress for people.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dataplane::files::{self, Catalogue, GenerationId, LoadError, LoadOptions, LoadReport, NameOptions, Phase};
+
+use crate::eal_args::Memory;
+use crate::progress::LoadProgress;
+use crate::settings::Settings;
+
+/// Loads what `settings` name and says on standard error what was loaded and what was left out.
+pub(super) fn load(settings: &Settings, memory: Memory) -> Result<(Arc<Catalogue>, LoadReport), LoadError> {
+    let names = NameOptions { backslash: settings.names.backslash, fold_case: settings.names.fold_case };
+    let options = LoadOptions { hugepages: memory == Memory::Huge, names, generation: GenerationId(1) };
+    let started = Instant::now();
+    let mut shown: Option<LoadProgress> = None;
+    let loaded = files::load(&settings.root, &options, &mut |progress| {
+        if progress.phase == Phase::Read {
+            shown
+                .get_or_insert_with(|| LoadProgress::start(progress.files_total, progress.bytes_total))
+                .update(progress.files_done, progress.bytes_done);
+        }
+    });
+    if let Some(progress) = shown {
+        progress.finish();
+    }
+    let (catalogue, report) = loaded?;
+    eprintln!("{}: {report} ({:.2} s)", settings.root.display(), started.elapsed().as_secs_f64());
+    Ok((Arc::new(catalogue), report))
+}

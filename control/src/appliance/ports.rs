@@ -1,0 +1,168 @@
+//! Ports and frame buffers out of the settings: one queue pair per worker on each port, one pool per worker.
+
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+use dataplane::dpdk::{Device, DeviceConfig, DeviceInfo, Eal, LcoreId, Mbuf, Mempool, PortId, QueuePair};
+use dataplane::engine::{Interface, LocalAddress};
+use dataplane::wire::MacAddr;
+use dataplane::worker::Ring;
+
+use super::error::BuildError;
+use crate::settings::Settings;
+
+/// Link header, VLAN tags and FCS that a frame buffer holds beside the MTU, in bytes.
+const LINK_OVERHEAD: u16 = 26;
+
+/// Smallest frame buffer, in bytes: what drivers expect to find.
+const DATA_ROOM_MIN: u16 = 2_048;
+
+/// Buffers that a worker's cache of the pool holds.
+const POOL_CACHE: u32 = 256;
+
+/// Frames that may wait for another worker, or for the kernel interface.
+const RING_FRAMES: usize = 1_024;
+
+/// Name of the device behind `--kernel-interface`.
+const KERNEL_DEVICE: &str = "net_tap_bypassd_kernel";
+
+/// A configured port.
+pub(super) struct Port {
+    pub(super) device: Device,
+    pub(super) info: DeviceInfo,
+    pub(super) interface: Interface,
+    /// One per worker.
+    pub(super) queues: Vec<QueuePair>,
+    /// One per worker.
+    pub(super) inboxes: Vec<Ring<Mbuf>>,
+}
+
+/// The kernel interface, and the ring that leads to it.
+pub(super) struct KernelInterface {
+    pub(super) device: Device,
+    pub(super) queue: QueuePair,
+    pub(super) ring: Ring<Mbuf>,
+}
+
+/// All ports, not started.
+pub(super) struct Ports {
+    pub(super) ports: Vec<Port>,
+    pub(super) kernel: Option<KernelInterface>,
+}
+
+impl Ports {
+    /// Configures all ports that EAL found for workers on these lcores.
+    pub(super) fn open(eal: &Eal, settings: &Settings, lcores: &[LcoreId]) -> Result<Self, BuildError> {
+        for vdev in &settings.eal.vdevs {
+            Device::find(eal, vdev.name()).map_err(|_| BuildError::MissingDevice { name: vdev.name().to_owned() })?;
+        }
+        let ids = Device::list(eal);
+        let Some(last) = ids.len().checked_sub(1) else { return Err(BuildError::NoPorts) };
+        if let Some((port, _)) = settings.addresses.iter().find(|(port, _)| usize::from(port.0) > last) {
+            return Err(BuildError::NoSuchPort { port: port.0, last });
+        }
+        let room = settings.worker.mtu.saturating_add(LINK_OVERHEAD).max(DATA_ROOM_MIN);
+        let pools = lcores
+            .iter()
+            .enumerate()
+            .map(|(worker, &lcore)| {
+                let name = format!("frames-{worker}");
+                Mempool::new(eal, &name, settings.worker.frames, room, POOL_CACHE, eal.socket_of(lcore))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let ports = (0_u16..)
+            .zip(ids)
+            .map(|(number, id)| open_port(eal, settings, number, id, &pools))
+            .collect::<Result<Vec<_>, _>>()?;
+        let kernel = match &settings.kernel_interface {
+            Some(name) => Some(open_kernel_interface(eal, settings, name.as_str(), &ports[0].device, &pools[0])?),
+            None => None,
+        };
+        Ok(Self { ports, kernel })
+    }
+
+    /// From now on frames come in and wait in the receive rings.
+    pub(super) fn start(&mut self) -> Result<(), BuildError> {
+        for port in &mut self.ports {
+            port.device.start()?;
+        }
+        if let Some(kernel) = &mut self.kernel {
+            kernel.device.start()?;
+        }
+        Ok(())
+    }
+
+    /// One line per port, for the log.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let line = |(number, port): (usize, &Port)| {
+            let interface = &port.interface;
+            let addresses: Vec<String> =
+                interface.addresses().iter().map(|each| format!("{}/{}", each.ip, each.prefix_len)).collect();
+            format!(
+                "port {number}: {} ({}), MAC {}, MTU {}, {} queue pair(s), addresses {}",
+                port.info.name,
+                port.info.driver,
+                interface.mac(),
+                interface.mtu(),
+                port.queues.len(),
+                addresses.join(" ")
+            )
+        };
+        self.ports.iter().enumerate().map(line).collect()
+    }
+}
+
+fn open_port(
+    eal: &Eal,
+    settings: &Settings,
+    number: u16,
+    id: PortId,
+    pools: &[Arc<Mempool>],
+) -> Result<Port, BuildError> {
+    let info = Device::info(eal, id)?;
+    let workers = u16::try_from(pools.len()).map_err(|_| BuildError::ManyWorkers(pools.len()))?;
+    let queues = info.max_rx_queues.min(info.max_tx_queues);
+    if queues < workers {
+        return Err(BuildError::FewQueues { port: info.name, driver: info.driver, queues, workers });
+    }
+    let (device, queues) = Device::configure(eal, id, &device_config(settings, workers), pools)?;
+    let mtu = device.mtu()?.min(settings.worker.mtu);
+    let addresses: Vec<LocalAddress> = settings
+        .addresses
+        .iter()
+        .filter(|(port, _)| port.0 == number)
+        .map(|(_, cidr)| LocalAddress { ip: cidr.address(), prefix_len: cidr.prefix_len() })
+        .collect();
+    let interface = Interface::new(MacAddr(device.mac()?), mtu, &addresses)?;
+    let inboxes = pools.iter().map(|_| Arc::new(ArrayQueue::new(RING_FRAMES))).collect();
+    Ok(Port { device, info, interface, queues, inboxes })
+}
+
+fn open_kernel_interface(
+    eal: &Eal,
+    settings: &Settings,
+    name: &str,
+    port: &Device,
+    pool: &Arc<Mempool>,
+) -> Result<KernelInterface, BuildError> {
+    let arguments = format!("iface={name},mac={}", MacAddr(port.mac()?));
+    eal.hotplug_vdev(KERNEL_DEVICE, &arguments)
+        .map_err(|source| BuildError::KernelInterface { name: name.to_owned(), source })?;
+    let id = Device::find(eal, KERNEL_DEVICE)?;
+    let config = DeviceConfig { checksum_offload: false, ..device_config(settings, 1) };
+    let (device, mut queues) = Device::configure(eal, id, &config, &[Arc::clone(pool)])?;
+    let queue = queues.pop().ok_or(BuildError::MissingDevice { name: KERNEL_DEVICE.to_owned() })?;
+    Ok(KernelInterface { device, queue, ring: Arc::new(ArrayQueue::new(RING_FRAMES)) })
+}
+
+fn device_config(settings: &Settings, queue_pairs: u16) -> DeviceConfig {
+    DeviceConfig {
+        queue_pairs,
+        rx_descriptors: settings.worker.rx_descriptors,
+        tx_descriptors: settings.worker.tx_descriptors,
+        // Some virtual devices refuse to be told even their own MTU.
+        mtu: (settings.worker.mtu != crate::defaults::MTU).then_some(settings.worker.mtu),
+        checksum_offload: true,
+        all_multicast: settings.addresses.iter().any(|(_, cidr)| cidr.address().is_ipv6()),
+    }
+}
