@@ -62,6 +62,7 @@ def test_frames_in_are_frames_accounted_for(
     served, dropped = sum(stats["served"].values()), sum(stats["dropped"].values())
     received = sum(port["rx_packets"] for port in stats["ports"])
     assert stats["rx_frames"] == stats["accounted_frames"] == served + dropped == received, stats
-    assert dropped >= bad - 2, stats
+    # Two of them are answered, and a veth does not pass every stump on.
+    assert dropped >= bad - 4, stats
     assert served > 1_000_000 // 1428 // 16, stats
     server.stop()

@@ -386,6 +386,8 @@ BAD_FRAMES: dict[str, dict[str, Any]] = {
     "34-udp-length-beyond-ip": {"udp_length": 200},
     "36-ip-checksum": {"ip_checksum": 0x1234},
     "36-udp-checksum": {"udp_checksum": 0x1234},
+}
+FRAGMENTS: dict[str, dict[str, Any]] = {
     "37-first-fragment": {"fragment": 0x2000},
     "37-later-fragment": {"fragment": 0x0010},
 }
@@ -401,6 +403,12 @@ GOOD_FRAMES: dict[str, dict[str, Any]] = {
 def test_bad_frame(raw: RawHost, quiet_server: Server, lie: dict[str, Any]) -> None:
     with counted_as_drops(quiet_server, 1):
         ask(raw, replace(raw.udp(rrq("one"), raw.port(), source=fresh_source()), **lie), DROP)
+
+
+@pytest.mark.parametrize("lie", [pytest.param(value, id=key) for key, value in FRAGMENTS.items()])
+def test_fragment(raw: RawHost, lie: dict[str, Any]) -> None:
+    """net_af_packet has the kernel reassemble (PACKET_FANOUT_FLAG_DEFRAG): a lone fragment waits there and is never counted."""
+    ask(raw, replace(raw.udp(rrq("one"), raw.port(), source=fresh_source()), **lie), DROP)
 
 
 @pytest.mark.parametrize("oddity", [pytest.param(value, id=key) for key, value in GOOD_FRAMES.items()])

@@ -29,7 +29,14 @@ pub fn supervise(
     let origin = Instant::now();
     let mut supervisor = Supervisor::new(policy);
     let mut event = Event::Seen(observe(fleet));
+    let mut count = None;
     loop {
+        if let Event::Seen(seen) = &event
+            && count.replace(seen.running_workers) != Some(seen.running_workers)
+        {
+            // A log that cannot be written must not end a service that can go on; here and below.
+            drop(writeln!(log, "worker count is {}", seen.running_workers));
+        }
         for action in supervisor.handle(origin.elapsed(), &event) {
             match action {
                 Action::AnnounceReady => {
@@ -40,7 +47,6 @@ pub fn supervise(
                 }
                 Action::BeginDrain => fleet.begin_drain(),
                 Action::StopWorkers => fleet.stop(),
-                // A log that cannot be written must not end a service that can go on.
                 Action::Log(line) => drop(writeln!(log, "{line}")),
                 Action::Finish(outcome) => return Ok(outcome),
             }

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::defaults;
 use crate::lcores::{Lcore, LcoreList, MAX_LCORES};
+use crate::leftovers;
 use crate::machine::Machine;
 use crate::settings::Settings;
 
@@ -322,7 +323,7 @@ impl EalPlan {
         if gave(&settings.eal.extra, &["--file-prefix"]) {
             return;
         }
-        let prefix = settings.eal.file_prefix.clone().unwrap_or_else(|| format!("bypassd-{}", machine.pid));
+        let prefix = settings.eal.file_prefix.clone().unwrap_or_else(|| format!("{}{}", leftovers::PREFIX, machine.pid));
         self.push(&["--file-prefix", &prefix]);
         self.note(format!("file prefix: {prefix} (dpdk-telemetry.py -f {prefix})"));
     }

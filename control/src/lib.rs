@@ -17,6 +17,7 @@ pub mod driver;
 pub mod eal_args;
 pub mod fleet;
 pub mod lcores;
+pub mod leftovers;
 pub mod machine;
 pub mod mistake;
 pub mod progress;

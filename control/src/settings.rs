@@ -233,6 +233,14 @@ impl Environment {
             .join(defaults::CONTROL_FILE)
     }
 
+    /// Where EAL keeps its runtime directories, one per file prefix (`eal_create_runtime_dir`).
+    #[must_use]
+    pub fn eal_runtime_base(&self) -> PathBuf {
+        let from_session = || self.xdg_runtime_dir.clone().unwrap_or_else(|| "/tmp".into());
+        let base = self.runtime_directory.clone().unwrap_or_else(|| if self.is_root { "/var/run".into() } else { from_session() });
+        Path::new(&base).join("dpdk")
+    }
+
     /// Where bypassctl looks, in this order: the user's own daemon, then the system's.
     #[must_use]
     pub fn client_sockets(&self) -> Vec<PathBuf> {

@@ -6,20 +6,23 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, QueuePair, Tsc};
+use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, Mempool, QueuePair, Tsc};
 use dataplane::engine::{Answering, Engine, EngineConfig, Limits};
 use dataplane::files::Catalogue;
 use dataplane::session::{Seed, WorkerIndex, WorkerShare};
 use dataplane::tftp::{Policy, Retransmission};
 use dataplane::time::Duration as Span;
 use dataplane::worker::{
-    KernelPath, Lane, LaneCounters, LetterBox, Neighbourhood, Worker, WorkerState, WorkerStatus, mailbox,
+    Attachment, KernelPath, Lane, LaneCounters, LetterBox, Neighbourhood, Worker, WorkerState, WorkerStatus, mailbox,
 };
 
 use super::error::BuildError;
 use super::ports::{Port, Ports};
 use crate::count::WorkerCount;
 use crate::settings::Settings;
+
+/// A worker's way to a DPDK port.
+type Way = Attachment<QueuePair, Arc<Mempool>>;
 
 /// Most workers: they share the TIDs of an address.
 const WORKERS_MAX: usize = 64;
@@ -100,12 +103,13 @@ pub(super) fn launch(
             let kernel_path = kernel_ring.as_ref().map(|ring| KernelPath {
                 ring: Arc::clone(ring),
                 // The first worker serves it, which with its device it keeps alive.
-                port: kernel.take().map(|kernel| kernel.queue),
+                port: kernel.take().map(|kernel| Attachment::Queue(kernel.queue)),
             });
-            let neighbourhood = Neighbourhood { inboxes: port.inboxes.clone(), kernel: kernel_path };
+            let attachment = next_attachment(port)?;
+            let relayed = port.relayed.clone().filter(|_| matches!(attachment, Attachment::Queue(_)));
+            let neighbourhood = Neighbourhood { inboxes: port.inboxes.clone(), relayed, kernel: kernel_path };
             let counted = Arc::new(LaneCounters::default());
-            let queue = next_queue(port)?;
-            lanes.push(Lane::new(engine, queue, share.index, neighbourhood, Arc::clone(&counted)));
+            lanes.push(Lane::new(engine, attachment, share.index, neighbourhood, Arc::clone(&counted)));
             counters.push(counted);
         }
         let (letters, mailbox) = mailbox();
@@ -126,19 +130,19 @@ pub(super) fn launch(
     Ok((crew, members))
 }
 
-/// Queue pairs are handed out in their order.
-fn next_queue(port: &mut Port) -> Result<QueuePair, BuildError> {
-    if port.queues.is_empty() {
+/// Ways to a port are handed out in their order.
+fn next_attachment(port: &mut Port) -> Result<Way, BuildError> {
+    if port.attachments.is_empty() {
         return Err(BuildError::MissingDevice { name: port.info.name.clone() });
     }
-    Ok(port.queues.remove(0))
+    Ok(port.attachments.remove(0))
 }
 
 /// Counted in before it is launched, so that a stop cannot miss it; its failure is on record before it is counted out.
 fn launch_one(
     eal: &Eal,
     member: &Member,
-    worker: Worker<QueuePair>,
+    worker: Worker<Way>,
     clock: Tsc,
     count: &WorkerCount,
 ) -> Result<LcoreHandle<()>, BuildError> {

@@ -83,21 +83,6 @@ pub enum BuildError {
     /// EAL has a main lcore only.
     #[error("no lcore is left for a worker: -l needs two, such as -l 0-1 (the first is control's)")]
     NoWorkers,
-    /// Fewer queues than workers.
-    #[error(
-        "port {port} ({driver}) has {queues} queue pair(s) for {workers} workers: give it more (net_af_packet: qpairs={workers}; \
-         net_vhost, net_virtio_user: queues={workers}), or use fewer lcores"
-    )]
-    FewQueues {
-        /// Its name.
-        port: String,
-        /// Its driver.
-        driver: String,
-        /// What it has.
-        queues: u16,
-        /// What is needed.
-        workers: u16,
-    },
     /// More workers than TIDs can tell apart.
     #[error("{0} workers are more than 64: use fewer lcores")]
     ManyWorkers(usize),

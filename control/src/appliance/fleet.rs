@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dataplane::dpdk::{Device, DeviceInfo};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
-use dataplane::files::{Catalogue, LoadReport, Reason, escape};
+use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::wire::MacAddr;
 use dataplane::worker::{LaneCounters, Letter, SessionsPage, WorkerState as State};
 
@@ -191,7 +191,7 @@ impl Fleet for LiveFleet {
             in_flight_frames: Some(rx_frames.saturating_sub(accounted_frames)),
             served,
             dropped,
-            tx_frames: self.sum(|lane| lane.tx_frames.get()),
+            tx_frames: self.sum(|lane| lane.tx_frames.get()).saturating_sub(self.sum(|lane| lane.relayed.get())),
             tx_dropped: self.sum(|lane| lane.tx_dropped.get()),
             data_bytes: self.sum(|lane| lane.data_bytes.get()),
             data_blocks: self.sum(|lane| lane.data_blocks.get()),
@@ -224,20 +224,25 @@ impl Fleet for LiveFleet {
             .map(|reason| (reason.to_string(), self.report.left_out(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let list = self
+        let list: Vec<FileEntry> = self
             .catalogue
-            .files()
+            .names()
             .take(limit)
-            .map(|file| FileEntry { name: escape(file.name()).to_string(), bytes: file.len() })
+            .map(|(name, id)| FileEntry { name: escape(name).to_string(), bytes: self.catalogue.file(id).len() })
             .collect();
         Files {
             generation: self.catalogue.generation().0.into(),
             files: self.catalogue.file_count() as u64,
             bytes: self.catalogue.total_bytes(),
             left_out,
-            page_kind: self.catalogue.page_kind().to_string(),
+            page_kind: match self.catalogue.page_kind() {
+                PageKind::Huge2M => "huge_2m",
+                PageKind::Transparent => "transparent",
+                PageKind::Ordinary => "ordinary",
+            }
+            .to_owned(),
+            truncated: self.catalogue.names().nth(list.len()).is_some(),
             list,
-            truncated: self.catalogue.file_count() > limit,
         }
     }
 

@@ -6,7 +6,7 @@ use crossbeam_queue::ArrayQueue;
 use dataplane::dpdk::{Device, DeviceConfig, DeviceInfo, Eal, LcoreId, Mbuf, Mempool, PortId, QueuePair};
 use dataplane::engine::{Interface, LocalAddress};
 use dataplane::wire::MacAddr;
-use dataplane::worker::Ring;
+use dataplane::worker::{Attachment, Ring};
 
 use super::error::BuildError;
 use crate::settings::Settings;
@@ -31,10 +31,26 @@ pub(super) struct Port {
     pub(super) device: Device,
     pub(super) info: DeviceInfo,
     pub(super) interface: Interface,
-    /// One per worker.
-    pub(super) queues: Vec<QueuePair>,
+    /// The ways to it, one per worker.
+    pub(super) attachments: Vec<Attachment<QueuePair, Arc<Mempool>>>,
     /// One per worker.
     pub(super) inboxes: Vec<Ring<Mbuf>>,
+    /// What workers without a queue want sent, where there are such.
+    pub(super) relayed: Option<Ring<Mbuf>>,
+}
+
+impl Port {
+    fn describe_queues(&self) -> String {
+        let workers = self.attachments.len();
+        let queues = self.attachments.iter().filter(|each| matches!(each, Attachment::Queue(_))).count();
+        if queues == workers {
+            return format!("{queues} queue pair(s)");
+        }
+        format!(
+            "{queues} queue pair(s) for {workers} workers, of which the others send through the first (more queues: \
+             qpairs={workers} for net_af_packet, queues={workers} for net_vhost and net_virtio_user)"
+        )
+    }
 }
 
 /// The kernel interface, and the ring that leads to it.
@@ -99,12 +115,12 @@ impl Ports {
             let addresses: Vec<String> =
                 interface.addresses().iter().map(|each| format!("{}/{}", each.ip, each.prefix_len)).collect();
             format!(
-                "port {number}: {} ({}), MAC {}, MTU {}, {} queue pair(s), addresses {}",
+                "port {number}: {} ({}), MAC {}, MTU {}, {}, addresses {}",
                 port.info.name,
                 port.info.driver,
                 interface.mac(),
                 interface.mtu(),
-                port.queues.len(),
+                port.describe_queues(),
                 addresses.join(" ")
             )
         };
@@ -120,12 +136,16 @@ fn open_port(
     pools: &[Arc<Mempool>],
 ) -> Result<Port, BuildError> {
     let info = Device::info(eal, id)?;
-    let workers = u16::try_from(pools.len()).map_err(|_| BuildError::ManyWorkers(pools.len()))?;
-    let queues = info.max_rx_queues.min(info.max_tx_queues);
-    if queues < workers {
-        return Err(BuildError::FewQueues { port: info.name, driver: info.driver, queues, workers });
-    }
-    let (device, queues) = Device::configure(eal, id, &device_config(settings, workers), pools)?;
+    let offered = usize::from(info.max_rx_queues.min(info.max_tx_queues)).clamp(1, pools.len());
+    let (with_queue, without) = pools.split_at(offered);
+    let (device, queues) = Device::configure(eal, id, &device_config(settings, with_queue.len()), with_queue)?;
+    let relayed = (!without.is_empty()).then(|| Arc::new(ArrayQueue::new(RING_FRAMES)));
+    let relays = without.iter().zip(relayed.iter().cycle());
+    let attachments = queues
+        .into_iter()
+        .map(Attachment::Queue)
+        .chain(relays.map(|(pool, ring)| Attachment::Relay { ring: Arc::clone(ring), pool: Arc::clone(pool) }))
+        .collect();
     let mtu = device.mtu()?.min(settings.worker.mtu);
     let addresses: Vec<LocalAddress> = settings
         .addresses
@@ -135,7 +155,7 @@ fn open_port(
         .collect();
     let interface = Interface::new(MacAddr(device.mac()?), mtu, &addresses)?;
     let inboxes = pools.iter().map(|_| Arc::new(ArrayQueue::new(RING_FRAMES))).collect();
-    Ok(Port { device, info, interface, queues, inboxes })
+    Ok(Port { device, info, interface, attachments, inboxes, relayed })
 }
 
 fn open_kernel_interface(
@@ -155,9 +175,9 @@ fn open_kernel_interface(
     Ok(KernelInterface { device, queue, ring: Arc::new(ArrayQueue::new(RING_FRAMES)) })
 }
 
-fn device_config(settings: &Settings, queue_pairs: u16) -> DeviceConfig {
+fn device_config(settings: &Settings, queue_pairs: usize) -> DeviceConfig {
     DeviceConfig {
-        queue_pairs,
+        queue_pairs: u16::try_from(queue_pairs).unwrap_or(u16::MAX),
         rx_descriptors: settings.worker.rx_descriptors,
         tx_descriptors: settings.worker.tx_descriptors,
         // Some virtual devices refuse to be told even their own MTU.

@@ -5,20 +5,29 @@ use std::process::ExitCode;
 use clap::Parser;
 use control::appliance;
 use control::args::{Cli, Command};
+use control::leftovers;
 use control::machine::Machine;
 use control::settings::Environment;
 use control::startup;
 
 fn main() -> ExitCode {
     let Command::Run(args) = Cli::parse().command;
-    let launch = match startup::prepare(args, &Environment::of_process(), &Machine::look()) {
+    let environment = Environment::of_process();
+    let runtime_base = environment.eal_runtime_base();
+    for path in leftovers::sweep(&runtime_base, leftovers::is_alive) {
+        eprintln!("bypassd: removed {}, left by a run that was killed", path.display());
+    }
+    let launch = match startup::prepare(args, &environment, &Machine::look()) {
         Ok(launch) => launch,
         Err(error) => {
             eprintln!("bypassd: {error}");
             return ExitCode::from(error.exit_status());
         }
     };
-    match appliance::run(&launch) {
+    let ended = appliance::run(&launch);
+    // EAL leaves its directory behind, and by now it is ours no more.
+    leftovers::sweep(&runtime_base, |pid| pid != std::process::id() && leftovers::is_alive(pid));
+    match ended {
         Ok(outcome) => {
             eprintln!("bypassd: {outcome}");
             ExitCode::from(outcome.exit_status())

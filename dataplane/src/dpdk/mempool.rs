@@ -10,6 +10,7 @@ use dpdk_sys as sys;
 use super::eal::{Eal, EalGuard, SocketId};
 use super::error::{Errno, PoolError};
 use super::mbuf::Mbuf;
+use crate::port::Pool;
 
 /// A pool of equal mbufs, shared by any number of queues and threads.
 ///
@@ -128,5 +129,13 @@ impl RawPool {
         // queue's), or has been joined, so nobody is within these instructions.
         unsafe { sys::rte_mempool_free(self.0.as_ptr()) };
         Ok(())
+    }
+}
+
+impl Pool for Arc<Mempool> {
+    type Frame = Mbuf;
+
+    fn allocate(&self) -> Option<Mbuf> {
+        Mempool::allocate(self)
     }
 }

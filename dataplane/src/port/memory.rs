@@ -1,7 +1,7 @@
 //! A port without a network: frames are vectors, its driver puts them in and takes them out. Counts every buffer, so that a test
 //! can see whether all came back.
 
-use super::{BURST, Backlog, Burst, ChecksumRequest, Frame, Port, ReceivedChecksums, TooLong};
+use super::{BURST, Backlog, Burst, ChecksumRequest, Frame, Pool, Port, ReceivedChecksums, TooLong};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,22 +27,24 @@ impl MemoryPool {
         self.in_use.load(Ordering::Relaxed)
     }
 
-    /// An empty frame, if a buffer is left.
-    #[must_use]
-    pub fn allocate(&self) -> Option<MemoryFrame> {
-        if self.in_use() >= self.frames {
-            return None;
-        }
-        self.in_use.fetch_add(1, Ordering::Relaxed);
-        Some(MemoryFrame { bytes: Vec::with_capacity(self.frame_bytes), pool: self.clone() })
-    }
-
     /// A frame with these bytes, if a buffer is left and they fit.
     #[must_use]
     pub fn frame(&self, bytes: &[u8]) -> Option<MemoryFrame> {
         let mut frame = self.allocate()?;
         frame.attach(bytes).ok()?;
         Some(frame)
+    }
+}
+
+impl Pool for MemoryPool {
+    type Frame = MemoryFrame;
+
+    fn allocate(&self) -> Option<MemoryFrame> {
+        if self.in_use() >= self.frames {
+            return None;
+        }
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        Some(MemoryFrame { bytes: Vec::with_capacity(self.frame_bytes), pool: self.clone() })
     }
 }
 

@@ -76,6 +76,15 @@ pub trait Frame: Sized {
     fn request_checksums(&mut self, request: ChecksumRequest);
 }
 
+/// Buffers of one size, for a worker that sends without a queue of its own.
+pub trait Pool {
+    /// The frame type.
+    type Frame: Frame;
+
+    /// An empty frame (length 0); `None` when the pool is empty.
+    fn allocate(&self) -> Option<Self::Frame>;
+}
+
 /// One receive queue, one transmit queue and the pool behind them, used by one worker.
 pub trait Port {
     /// The port's frame type.

@@ -67,6 +67,8 @@ counters! {
     blocks_again,
     /// Times that the pool had no frame for an OACK or a block.
     pool_empty,
+    /// Frames sent for workers without a queue, which count them as sent too.
+    relayed,
     /// Frames from the kernel interface.
     from_kernel,
     /// Transfers begun.

@@ -21,6 +21,8 @@ pub type Ring<F> = Arc<ArrayQueue<F>>;
 pub struct Neighbourhood<P: Port> {
     /// One inbox per worker, this one's included.
     pub inboxes: Vec<Ring<P::Frame>>,
+    /// What workers without a queue of their own want sent; the workers that have one share it.
+    pub relayed: Option<Ring<P::Frame>>,
     /// The exception path, if there is one.
     pub kernel: Option<KernelPath<P>>,
 }
@@ -37,7 +39,7 @@ impl<P: Port> Neighbourhood<P> {
     /// A worker that is alone on its port.
     #[must_use]
     pub fn alone() -> Self {
-        Self { inboxes: vec![Arc::new(ArrayQueue::new(1))], kernel: None }
+        Self { inboxes: vec![Arc::new(ArrayQueue::new(1))], relayed: None, kernel: None }
     }
 }
 
@@ -85,6 +87,7 @@ impl<P: Port> Lane<P> {
             work += self.receive(now);
             work += self.take_inbox(now);
         }
+        work += self.take_relayed();
         work += self.serve_kernel();
         let mut sink = Sink {
             port: &mut self.port,
@@ -133,6 +136,20 @@ impl<P: Port> Lane<P> {
             // Only an owner is handed a frame, so that it cannot go round.
             let outcome = self.engine.handle(now, frame, &mut sink).unwrap_or(Outcome::HandOverFull);
             self.counters.count(outcome);
+        }
+        BURST
+    }
+
+    /// Frames of workers without a queue, to be sent through ours.
+    fn take_relayed(&mut self) -> usize {
+        let Some(ring) = &self.neighbourhood.relayed else { return 0 };
+        for taken in 0..BURST {
+            if self.backlog.remaining_capacity() < RESERVE {
+                return taken;
+            }
+            let Some(frame) = ring.pop() else { return taken };
+            self.backlog.push(frame);
+            self.counters.relayed.add(1);
         }
         BURST
     }

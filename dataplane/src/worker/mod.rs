@@ -1,10 +1,12 @@
 //! The poll loop of one lcore: its lanes in turn, its mailbox now and then. Reads the clock that it is given, never waits for
 //! control.
 
+mod attachment;
 mod counters;
 mod lane;
 mod mailbox;
 
+pub use attachment::Attachment;
 pub use counters::{Counter, LaneCounters};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
 pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, mailbox};
