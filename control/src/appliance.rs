@@ -9,11 +9,11 @@ mod ports;
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataplane::dpdk::{BUILT_VERSION, Eal};
+use dataplane::files::{Catalogue, LoadReport};
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
@@ -26,6 +26,7 @@ use crate::supervisor::{Order, Outcome, Policy};
 use crate::words;
 
 pub use error::{ApplianceError, BuildError};
+use crew::Crew;
 use fleet::{LiveFleet, LivePort};
 use ports::Ports;
 
@@ -34,9 +35,8 @@ use ports::Ports;
 /// # Errors
 /// [`ApplianceError`] when it never began to serve.
 pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
-    let started = Instant::now();
-    let Launch { settings, eal: plan } = launch;
-    let (catalogue, report) = load::load(settings, plan.memory)?;
+    let plan = &launch.eal;
+    let loaded = load::load(&launch.settings, plan.memory)?;
     for note in &plan.notes {
         say(note);
     }
@@ -51,33 +51,42 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let _signals = SignalListener::start(orders_in.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
 
-    let lcores = crew::lcores(&eal)?;
-    let mut ports = Ports::open(&eal, settings, &lcores)?;
+    let (crew, fleet) = start(&eal, launch, loaded)?;
+    let ended = watch(&launch.settings, &fleet, orders_in, &orders);
+    // However the watch ended: workers first, then ports, then EAL.
+    fleet.stop();
+    crew.end(&fleet.count);
+    ended
+}
+
+/// Opens the ports and launches the workers.
+fn start(
+    eal: &Eal,
+    launch: &Launch,
+    (catalogue, report): (Arc<Catalogue>, LoadReport),
+) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
+    let settings = &launch.settings;
+    let lcores = crew::lcores(eal)?;
+    let mut ports = Ports::open(eal, settings, &lcores)?;
     ports.describe().iter().for_each(|line| say(line));
     ports.start()?;
 
-    let count = WorkerCount::new();
-    let stop = Arc::new(AtomicBool::new(false));
     let plan = crew::Plan {
         settings,
-        idle_sleep_us: plan.idle_sleep_us,
+        idle_sleep_us: launch.eal.idle_sleep_us,
         catalogue: Arc::clone(&catalogue),
-        stop: Arc::clone(&stop),
-        count: count.clone(),
+        stop: Arc::default(),
+        count: WorkerCount::new(),
     };
-    let (crew, members) = crew::launch(&eal, &lcores, &mut ports, &plan)?;
+    let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     let ports = ports
         .ports
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
-    let fleet = Arc::new(LiveFleet { members, ports, catalogue, report, count: count.clone(), stop, started });
-
-    let ended = watch(settings, &fleet, orders_in, &orders);
-    // However the watch ended: workers first, then ports, then EAL.
-    fleet.stop();
-    crew.end(&count);
-    ended
+    let crew::Plan { stop, count, .. } = plan;
+    let fleet = LiveFleet { members, ports, catalogue, report, count, stop, started: Instant::now() };
+    Ok((crew, Arc::new(fleet)))
 }
 
 /// Answers on the control socket and supervises until the end.
@@ -101,4 +110,60 @@ fn watch(
 /// A log that cannot be written must not end a service that can go on.
 fn say(line: &str) {
     drop(writeln!(io::stderr(), "{line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use clap::Parser;
+    use dataplane::worker::{Letter, WorkerState};
+
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::machine::Machine;
+    use crate::settings::Environment;
+    use crate::startup::prepare;
+
+    fn prepare_run(root: &Path, socket: &Path) -> Launch {
+        let (root, socket) = (root.to_str().unwrap(), socket.to_str().unwrap());
+        let words = ["bypassd", "run", "--vdev", "net_null0", "--address", "192.0.2.1/24", "--root", root];
+        let rest = ["--control", socket, "--", "--no-huge", "-m", "256", "--lcores", "0@0,1@0,2@0", "--no-telemetry"];
+        let Command::Run(mut args) = Cli::parse_from(words.into_iter().chain(rest)).command;
+        let config = Path::new(socket).with_extension("toml");
+        std::fs::write(&config, "[worker]\nidle_sleep_us = 1000\nrx_descriptors = 64\ntx_descriptors = 64\n").unwrap();
+        args.config = Some(config);
+        prepare(args, &Environment::default(), &Machine::look()).unwrap()
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_counted_out_and_fails_the_run_after_the_others_have_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let launch = prepare_run(folder.path(), &folder.path().join("control"));
+        let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
+        let eal = Eal::init(&launch.eal.args[1..]).unwrap();
+        let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
+        let (orders_in, orders) = crossbeam_channel::bounded(ORDERS);
+
+        let saboteur = std::thread::spawn({
+            let fleet = Arc::clone(&fleet);
+            move || {
+                while fleet.members.iter().any(|member| member.status.state() != WorkerState::Polling) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                assert_eq!(fleet.running_workers(), 2);
+                fleet.members[0].letters.send(Letter::Panic).unwrap();
+            }
+        });
+        let outcome = watch(&launch.settings, &fleet, orders_in, &orders).unwrap();
+        saboteur.join().unwrap();
+        crew.end(&fleet.count);
+
+        let Outcome::Failed(reason) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(reason, "worker 0 on lcore 1 failed: asked to fail");
+        assert_eq!(fleet.running_workers(), 0);
+        assert_eq!(fleet.members[1].status.state(), WorkerState::Stopped, "the other one ended as asked");
+        assert!(!folder.path().join("control").exists(), "the socket is gone");
+    }
 }

@@ -126,7 +126,7 @@ impl<P: Port> Worker<P> {
                 Letter::Announce => self.lanes.iter_mut().for_each(Lane::announce),
                 Letter::Sessions(page) => self.answer_sessions(page, now),
                 #[cfg(feature = "fault-injection")]
-                Letter::Panic => panic!("asked to"),
+                Letter::Panic => panic!("asked to fail"),
             }
         }
     }
