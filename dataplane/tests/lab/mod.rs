@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod frames;
+pub mod hand;
 pub mod network;
 
 use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, LocalAddress};
