@@ -254,7 +254,7 @@ fn row14_sources_that_nobody_can_have() {
 
 #[test]
 fn row14_ipv4_mapped_sources_over_ipv6() {
-    // RFC 4038 §4.2 (and RFC 6890 table 20): ::ffff:0:0/96 never stands on a wire. It must not pass for the IPv4 client either.
+    // RFC 6890 table 20: ::ffff:0:0/96 is no source. It must not pass for the IPv4 client that it maps either.
     let (mut bench, bystander) = setup();
     for address in ["::ffff:10.99.0.2", "::ffff:10.99.0.250", "::ffff:0.0.0.0", "::ffff:127.0.0.1"] {
         let mut peer = Peer::v6(2, 6_000);
