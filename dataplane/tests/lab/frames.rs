@@ -2,9 +2,9 @@
 
 use super::SERVER_MAC;
 use dataplane::wire::{
-    self, Addresses, Checks, EtherType, Flow, MacAddr, Packet, Protocol, Sum, VlanTag, ethernet, ipv4, ipv6, udp,
+    self, Addresses, Checks, EtherType, Flow, MacAddr, Packet, Protocol, Sum, VlanTag, arp, ethernet, ipv4, ipv6, udp,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A client's side of the link.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +107,14 @@ impl Host {
         self.icmp(&message)
     }
 
+    /// An ARP packet from this host, to the server where it is a reply, else to everybody.
+    pub fn arp(&self, packet: &arp::Packet) -> Vec<u8> {
+        let dst = if packet.operation == arp::Operation::Reply { SERVER_MAC } else { MacAddr::BROADCAST };
+        let mut body = vec![0; arp::Packet::LEN];
+        packet.emit(&mut body).unwrap();
+        self.link(dst, EtherType::ARP, &body)
+    }
+
     /// A frame from this host.
     pub fn link(&self, dst: MacAddr, ether_type: EtherType, body: &[u8]) -> Vec<u8> {
         let header = ethernet::Header { dst, src: self.mac, vlan: self.vlan.map(VlanTag), ether_type };
@@ -115,6 +123,17 @@ impl Host {
         frame.extend_from_slice(body);
         frame
     }
+}
+
+/// A neighbour solicitation for `target`, without its checksum.
+pub fn solicitation(target: Ipv6Addr, source_mac: Option<MacAddr>) -> Vec<u8> {
+    let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    message.extend_from_slice(&target.octets());
+    if let Some(MacAddr(mac)) = source_mac {
+        message.extend_from_slice(&[1, 1]);
+        message.extend_from_slice(&mac);
+    }
+    message
 }
 
 /// A received datagram: link header, flow and payload. Checksums are checked; `None` for anything else.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod frames;
 pub mod hand;
 pub mod network;
+pub mod odd;
 
 use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, LocalAddress};
 use dataplane::files::{Catalogue, CatalogueBuilder, Denied, GenerationId, NameOptions};
