@@ -1,5 +1,11 @@
 //! Floods, rows 40 to 44, and how much anybody can make the server send to somebody else.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a panic is how a test fails; test data is small"
+)]
+
 mod lab;
 
 use dataplane::engine::{Ending, Outcome, SessionState};

@@ -1,5 +1,11 @@
 //! Hostile options, rows 15 to 24: bad ones are left out, large ones are clamped, and the request is served.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a panic is how a test fails; test data is small"
+)]
+
 mod lab;
 
 use dataplane::engine::Outcome;

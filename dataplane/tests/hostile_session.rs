@@ -1,5 +1,11 @@
 //! Hostile input in a session, rows 25 to 33.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a panic is how a test fails; test data is small"
+)]
+
 mod lab;
 
 use dataplane::engine::{Ending, Outcome, SessionState};

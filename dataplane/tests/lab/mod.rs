@@ -1,7 +1,11 @@
 //! A laboratory in memory: an engine on a port without a network, model clients, virtual time. Everything follows from a seed.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of the laboratory")]
-#![allow(clippy::cast_possible_truncation, reason = "test data is small")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a panic is how a test fails; test data is small"
+)]
 
 pub mod client;
 pub mod frames;
