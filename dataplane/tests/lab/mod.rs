@@ -10,6 +10,7 @@
 pub mod client;
 pub mod frames;
 pub mod hand;
+pub mod kernel;
 pub mod network;
 pub mod odd;
 
