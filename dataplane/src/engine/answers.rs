@@ -144,6 +144,10 @@ impl Engine {
         if self.interface.find(IpAddr::V6(src)).is_some() {
             return Outcome::AddressConflict;
         }
+        // RFC 4291 §2.7: a group is no source; an advertisement to it would reach many.
+        if !src.is_unspecified() && self.interface.forbids_source(IpAddr::V6(src)) {
+            return Outcome::SourceForbidden;
+        }
         if let Some(mac) = solicitation.source_mac {
             self.neighbours.learn(IpAddr::V6(src), mac, now);
         }
