@@ -58,7 +58,11 @@ impl Engine {
         out: &mut O,
     ) -> Outcome {
         let own = self.interface.mac();
-        if self.interface.find(IpAddr::V4(packet.sender_ip)).is_some() && packet.sender_mac != own {
+        if packet.sender_mac == own {
+            // Our own announcement, sent back by a switch.
+            return Outcome::ArpForOthers;
+        }
+        if self.interface.find(IpAddr::V4(packet.sender_ip)).is_some() {
             return Outcome::AddressConflict;
         }
         let for_us = self.interface.find(IpAddr::V4(packet.target_ip)).is_some();
