@@ -8,6 +8,7 @@
 )]
 
 pub mod client;
+pub mod cluster;
 pub mod frames;
 pub mod hand;
 pub mod kernel;
