@@ -132,8 +132,8 @@ fn row18_blksize_beyond_mtu_or_rfc_is_clamped() {
     for (mtu, v4, v6) in [(1_500, 1_468, 1_448), (9_000, 8_968, 8_948), (576, 544, 524), (65_535, 65_464, 65_464)] {
         let setup = Setup { mtu, ..Setup::default() };
         let mut bench = Bench::new(&setup, catalogue(1, &[("file", content(200_000, 1))]));
-        let mut port = 3_000;
-        for value in ["65464", "65465", "65535", "65536", "99999", "4294967296", "18446744073709551615"] {
+        let values = ["65464", "65465", "65535", "65536", "99999", "4294967296", "18446744073709551615"];
+        for (port, value) in (3_000..).zip(values) {
             for (peer, blksize) in [(Peer::v4(2, port), v4), (Peer::v6(2, port), v6)] {
                 let (tid, said) = peer.open(&mut bench, "file", &[("blksize", value)]);
                 assert_eq!(said, Said::Oack(format!("blksize {blksize} ")), "MTU {mtu}, {value}");
@@ -142,7 +142,6 @@ fn row18_blksize_beyond_mtu_or_rfc_is_clamped() {
                 assert!(*bytes == content(200_000, 1)[..blksize]);
                 assert!(replies[0].frame.len() <= usize::from(mtu) + 14, "no frame exceeds the MTU");
             }
-            port += 1;
         }
         bench.assert_accounted();
     }

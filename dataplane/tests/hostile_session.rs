@@ -128,13 +128,11 @@ fn row28_short_acks_and_other_packets_to_a_session() {
     let peer = Peer::v4(2, 3_000);
     let (tid, _) = peer.open(&mut bench, "file", &[]);
     let read = read_request("file", "octet", &[]);
-    let torn: [&[u8]; 12] = [
+    let torn: [&[u8]; 10] = [
         b"\0\x04",
         b"\0\x04\0",
         b"",
         b"\0",
-        b"\x04",
-        b"\0\x03\0\x01",
         b"\0\x03\0\x01data",
         b"\0\x06blksize\x008\0",
         b"\0\0\0\x01",

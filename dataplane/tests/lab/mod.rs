@@ -14,6 +14,7 @@ pub mod hand;
 pub mod kernel;
 pub mod network;
 pub mod odd;
+pub mod random;
 
 use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, LocalAddress};
 use dataplane::files::{Catalogue, CatalogueBuilder, Denied, GenerationId, NameOptions};
