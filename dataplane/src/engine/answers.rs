@@ -58,8 +58,9 @@ impl Engine {
         out: &mut O,
     ) -> Outcome {
         let own = self.interface.mac();
-        if self.interface.find(IpAddr::V4(packet.sender_ip)).is_some() && packet.sender_mac != own {
-            return Outcome::AddressConflict;
+        if self.interface.find(IpAddr::V4(packet.sender_ip)).is_some() {
+            // Our own announcement may come back from a switch. The MAC alone says nothing: net_tap gives the kernel's end ours.
+            return if packet.sender_mac == own { Outcome::ArpForOthers } else { Outcome::AddressConflict };
         }
         let for_us = self.interface.find(IpAddr::V4(packet.target_ip)).is_some();
         if for_us || packet.is_gratuitous() {
@@ -143,6 +144,10 @@ impl Engine {
         }
         if self.interface.find(IpAddr::V6(src)).is_some() {
             return Outcome::AddressConflict;
+        }
+        // RFC 4291 §2.7: a group is no source; an advertisement to it would reach many.
+        if !src.is_unspecified() && self.interface.forbids_source(IpAddr::V6(src)) {
+            return Outcome::SourceForbidden;
         }
         if let Some(mac) = solicitation.source_mac {
             self.neighbours.learn(IpAddr::V6(src), mac, now);

@@ -88,11 +88,14 @@ impl Interface {
         self.mtu.saturating_sub(if ip.is_ipv4() { 20 + 8 + 4 } else { 40 + 8 + 4 })
     }
 
-    /// Whether nobody can have sent from this address: unspecified, loopback, group, broadcast of one of our networks, or ours.
+    /// Whether nobody can have sent from this address: unspecified, loopback, group, broadcast of one of our networks, or ours. An
+    /// IPv4-mapped IPv6 address is no source (RFC 6890 table 20), and would pass for the IPv4 client that it maps.
     pub(super) fn forbids_source(&self, ip: IpAddr) -> bool {
         let group = match ip {
             IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_loopback() || v4.is_multicast() || self.is_broadcast(v4),
-            IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback() || v6.is_multicast(),
+            IpAddr::V6(v6) => {
+                v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()
+            }
         };
         group || self.find(ip).is_some()
     }
@@ -143,6 +146,7 @@ mod tests {
             "::1",
             "ff02::1",
             "fd00::1",
+            "::ffff:10.0.0.2",
         ] {
             assert!(interface.forbids_source(ip.parse().unwrap()), "{ip}");
         }

@@ -88,7 +88,7 @@ outcomes! {
     NoListener, Dropped, "no_listener", "UDP to a port that serves nothing.";
 
     SourceForbidden, Dropped, "source_forbidden", "Sent from an address that nobody can have: unspecified, loopback, group or our own.";
-    SourcePortForbidden, Dropped, "source_port_forbidden", "A request from UDP port 0 or 69: an answer could loop for ever.";
+    SourcePortForbidden, Dropped, "source_port_forbidden", "From UDP port 0 or 69, which no client has: an answer could loop for ever.";
     NotARequest, Dropped, "not_a_request", "Port 69 takes requests only: too short, or another packet type.";
     UnprovenCap, Dropped, "unproven_cap", "The address has too many requests open that it never acknowledged.";
     TableFull, Dropped, "table_full", "No room for another session: raise limits.max_sessions.";

@@ -8,7 +8,7 @@ use crate::port::Frame;
 use crate::session::{Client, List, Miss, SlotId};
 use crate::tftp::packet::data_header;
 use crate::tftp::transfer::low_bits;
-use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet};
+use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, REQUEST_PORT};
 use crate::time::Instant;
 use crate::wire::Flow;
 
@@ -87,6 +87,10 @@ impl Engine {
         match Packet::parse(&frame.bytes()[datagram.payload.range()]) {
             Ok(Packet::Ack { .. } | Packet::Data { .. }) => {}
             _ => return Outcome::NotAnAck,
+        }
+        // No client has these ports (row 3): the answer would reach nobody, or another server.
+        if matches!(datagram.flow.src_port, 0 | REQUEST_PORT) {
+            return Outcome::SourcePortForbidden;
         }
         if self.interface.forbids_source(datagram.flow.addresses.src()) {
             return Outcome::SourceForbidden;

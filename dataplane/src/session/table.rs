@@ -119,12 +119,14 @@ impl Table {
         let mut miss = Miss::NoSession;
         for slot in first..first + self.ways {
             let session = &self.sessions[slot as usize];
+            // A frame may well come from [::]:0, which is what a free place looks like.
+            if session.is_vacant() {
+                continue;
+            }
             if session.client() == client {
                 return Ok(SlotId(slot));
             }
-            if !session.is_vacant() {
-                miss = Miss::Stranger;
-            }
+            miss = Miss::Stranger;
         }
         Err(miss)
     }
@@ -256,6 +258,8 @@ mod tests {
         table.remove(slot);
         assert_eq!(table.find(tid, &client(0)), Err(Miss::NoSession));
         assert_eq!(table.find(69, &client(0)), Err(Miss::NoSession));
+        let nobody = Client::new(IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED), 0);
+        assert_eq!(table.find(tid, &nobody), Err(Miss::NoSession), "a free place is no session of [::]:0");
     }
 
     #[test]

@@ -4,8 +4,13 @@
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "test data is small and known")]
 
 pub mod client;
+pub mod cluster;
 pub mod frames;
+pub mod hand;
+pub mod kernel;
 pub mod network;
+pub mod odd;
+pub mod random;
 
 use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, LocalAddress};
 use dataplane::files::{Catalogue, CatalogueBuilder, Denied, GenerationId, NameOptions};
@@ -62,6 +67,8 @@ pub struct Setup {
     pub pool_frames: usize,
     pub ring_len: usize,
     pub answering: Answering,
+    /// The server's addresses with their prefix lengths.
+    pub addresses: &'static [(&'static str, u8)],
 }
 
 impl Default for Setup {
@@ -75,15 +82,17 @@ impl Default for Setup {
             pool_frames: 4_096,
             ring_len: 512,
             answering: Answering::Ourselves,
+            addresses: &[(SERVER_V4, 24), (SERVER_V6, 64)],
         }
     }
 }
 
 pub fn engine(setup: &Setup, catalogue: Arc<Catalogue>, share: WorkerShare) -> Engine {
-    let addresses = [
-        LocalAddress { ip: SERVER_V4.parse().unwrap(), prefix_len: 24 },
-        LocalAddress { ip: SERVER_V6.parse().unwrap(), prefix_len: 64 },
-    ];
+    let addresses: Vec<LocalAddress> = setup
+        .addresses
+        .iter()
+        .map(|&(text, prefix_len)| LocalAddress { ip: text.parse().unwrap(), prefix_len })
+        .collect();
     let config = EngineConfig {
         interface: Interface::new(SERVER_MAC, setup.mtu, &addresses).unwrap(),
         policy: setup.policy,

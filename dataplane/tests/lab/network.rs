@@ -3,6 +3,7 @@
 use super::Bench;
 use super::client::Client;
 use dataplane::port::Frame;
+use dataplane::port::memory::MemoryFrame;
 use dataplane::session::{Random, Seed};
 use dataplane::time::Instant;
 use std::cmp::Reverse;
@@ -27,6 +28,33 @@ impl Default for Link {
     }
 }
 
+/// What stands at the server's end of the link.
+pub trait Station {
+    fn now(&self) -> Instant;
+    fn set_now(&mut self, now: Instant);
+    fn deliver(&mut self, bytes: &[u8]);
+    /// One turn; returns what was sent.
+    fn poll(&mut self) -> Vec<MemoryFrame>;
+}
+
+impl Station for Bench {
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    fn deliver(&mut self, bytes: &[u8]) {
+        Bench::deliver(self, bytes);
+    }
+
+    fn poll(&mut self) -> Vec<MemoryFrame> {
+        Bench::poll(self)
+    }
+}
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Travelling {
     arrives_us: u64,
@@ -35,8 +63,8 @@ struct Travelling {
     bytes: Vec<u8>,
 }
 
-pub struct Network {
-    pub bench: Bench,
+pub struct Network<S = Bench> {
+    pub bench: S,
     pub clients: Vec<Client>,
     link: Link,
     random: Random,
@@ -45,8 +73,8 @@ pub struct Network {
     pub data_frames: u64,
 }
 
-impl Network {
-    pub fn new(bench: Bench, clients: Vec<Client>, link: Link, seed: u64) -> Self {
+impl<S: Station> Network<S> {
+    pub fn new(bench: S, clients: Vec<Client>, link: Link, seed: u64) -> Self {
         Self {
             bench,
             clients,
@@ -60,7 +88,7 @@ impl Network {
 
     /// Runs until every client is done; panics with `what` when that takes longer than `limit_secs` of virtual time.
     pub fn run(&mut self, limit_secs: u64, what: &str) {
-        let mut now_us = self.bench.now.micros();
+        let mut now_us = self.bench.now().micros();
         let end = now_us + limit_secs * 1_000_000;
         for number in 0..self.clients.len() {
             let frames = self.clients[number].start(now_us);
@@ -69,7 +97,7 @@ impl Network {
         while !self.clients.iter().all(Client::is_done) || !self.travelling.is_empty() {
             assert!(now_us < end, "{what}: not done after {limit_secs} s");
             now_us = self.next_event(now_us);
-            self.bench.now = Instant::from_micros(now_us);
+            self.bench.set_now(Instant::from_micros(now_us));
             while let Some(Reverse(first)) = self.travelling.peek()
                 && first.arrives_us <= now_us
             {
@@ -90,15 +118,6 @@ impl Network {
             let sent: Vec<Vec<u8>> = self.bench.poll().iter().map(|frame| frame.bytes().to_vec()).collect();
             self.launch(now_us, false, sent);
         }
-    }
-
-    /// After the last client: timers run out, sessions go, every buffer comes back.
-    pub fn settle(&mut self, secs: u64, what: &str) {
-        self.bench.lane.port_mut().heal();
-        self.bench.pass_ms(secs * 1_000);
-        assert_eq!(self.bench.live_sessions(), 0, "{what}: sessions left");
-        assert_eq!(self.bench.pool.in_use(), 0, "{what}: buffers left");
-        self.bench.assert_accounted();
     }
 
     /// The next moment at which something happens; the bench wants to be looked at every millisecond.
@@ -126,5 +145,16 @@ impl Network {
             let arrives_us = now_us + self.link.delay_us + jitter;
             self.travelling.push(Reverse(Travelling { arrives_us, order: self.order, to_server, bytes }));
         }
+    }
+}
+
+impl Network {
+    /// After the last client: timers run out, sessions go, every buffer comes back.
+    pub fn settle(&mut self, secs: u64, what: &str) {
+        self.bench.lane.port_mut().heal();
+        self.bench.pass_ms(secs * 1_000);
+        assert_eq!(self.bench.live_sessions(), 0, "{what}: sessions left");
+        assert_eq!(self.bench.pool.in_use(), 0, "{what}: buffers left");
+        self.bench.assert_accounted();
     }
 }
