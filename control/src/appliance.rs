@@ -25,8 +25,8 @@ use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
 use crate::words;
 
-pub use error::{ApplianceError, BuildError};
 use crew::Crew;
+pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
 use ports::Ports;
 

@@ -323,7 +323,8 @@ impl EalPlan {
         if gave(&settings.eal.extra, &["--file-prefix"]) {
             return;
         }
-        let prefix = settings.eal.file_prefix.clone().unwrap_or_else(|| format!("{}{}", leftovers::PREFIX, machine.pid));
+        let prefix =
+            settings.eal.file_prefix.clone().unwrap_or_else(|| format!("{}{}", leftovers::PREFIX, machine.pid));
         self.push(&["--file-prefix", &prefix]);
         self.note(format!("file prefix: {prefix} (dpdk-telemetry.py -f {prefix})"));
     }

@@ -237,7 +237,10 @@ impl Environment {
     #[must_use]
     pub fn eal_runtime_base(&self) -> PathBuf {
         let from_session = || self.xdg_runtime_dir.clone().unwrap_or_else(|| "/tmp".into());
-        let base = self.runtime_directory.clone().unwrap_or_else(|| if self.is_root { "/var/run".into() } else { from_session() });
+        let base = self
+            .runtime_directory
+            .clone()
+            .unwrap_or_else(|| if self.is_root { "/var/run".into() } else { from_session() });
         Path::new(&base).join("dpdk")
     }
 

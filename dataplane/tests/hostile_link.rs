@@ -377,8 +377,8 @@ fn other_protocols_and_tags_are_counted_and_dropped() {
         (tcp, Outcome::NotUdp),
         (host.link(SERVER_MAC, EtherType(0x88cc), &[0; 46]), Outcome::NotIp),
         (host.link(SERVER_MAC, EtherType(46), &[0; 46]), Outcome::NotIp),
-        (double, Outcome::DoubleTag),
-        (service, Outcome::DoubleTag),
+        (double, Outcome::BadTag),
+        (service, Outcome::BadTag),
         (bent(v4().request("file", &[]), |f| f[6] |= 1), Outcome::GroupSource),
     ]);
 }

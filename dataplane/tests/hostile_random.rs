@@ -244,7 +244,7 @@ fn random_sequences_come_to_every_corner() {
         Outcome::HandOverFull,
         Outcome::PoolEmpty,
         Outcome::Chained,
-        Outcome::DoubleTag,
+        Outcome::BadTag,
         Outcome::Fragment,
     ];
     let missed: Vec<&str> = Outcome::ALL

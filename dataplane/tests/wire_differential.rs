@@ -294,6 +294,7 @@ fn agree_refused(frame: &[u8], cause: Malformed) {
                 .map_or(2, |packet| packet.link_exts.iter().filter(|ext| matches!(ext, LinkExtSlice::Vlan(_))).count());
             tags >= 2 || frame[12..14] == [0x88, 0xa8]
         }
+        Malformed::ReservedVlan => frame[14] & 0x0F == 0x0F && frame[15] == 0xFF,
         Malformed::GroupSource => frame[6] & 1 == 1,
         Malformed::ArpMalformed => match net {
             Some(NetSlice::Arp(arp)) => arp

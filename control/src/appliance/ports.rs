@@ -171,7 +171,7 @@ fn open_kernel_interface(
     let id = Device::find(eal, KERNEL_DEVICE)?;
     let config = DeviceConfig { checksum_offload: false, ..device_config(settings, 1) };
     let (device, mut queues) = Device::configure(eal, id, &config, &[Arc::clone(pool)])?;
-    let queue = queues.pop().ok_or(BuildError::MissingDevice { name: KERNEL_DEVICE.to_owned() })?;
+    let queue = queues.pop().ok_or_else(|| BuildError::MissingDevice { name: KERNEL_DEVICE.to_owned() })?;
     Ok(KernelInterface { device, queue, ring: Arc::new(ArrayQueue::new(RING_FRAMES)) })
 }
 

@@ -67,7 +67,7 @@ outcomes! {
 
     Runt, Dropped, "runt", "Ends inside its link header.";
     Chained, Dropped, "chained", "Larger than one receive buffer.";
-    DoubleTag, Dropped, "double_tag", "More than one VLAN tag, or a service tag.";
+    BadTag, Dropped, "bad_tag", "More than one VLAN tag, a service tag, or the reserved VLAN 4095.";
     GroupSource, Dropped, "group_source", "Sent from a group MAC address.";
     NotOurMac, Dropped, "not_our_mac", "Addressed to another station: the port is promiscuous, or a switch floods.";
     ArpMalformed, Dropped, "arp_malformed", "Not an ARP packet for IPv4 over Ethernet.";
@@ -107,7 +107,7 @@ impl From<Malformed> for Outcome {
         match malformed {
             Malformed::Runt => Self::Runt,
             Malformed::Oversized => Self::Chained,
-            Malformed::DoubleTag => Self::DoubleTag,
+            Malformed::DoubleTag | Malformed::ReservedVlan => Self::BadTag,
             Malformed::GroupSource => Self::GroupSource,
             Malformed::ArpMalformed => Self::ArpMalformed,
             Malformed::Ipv4Version | Malformed::Ipv4HeaderLength | Malformed::Ipv4TotalLength => Self::Ipv4Header,

@@ -102,7 +102,7 @@ pub struct Session {
 
 const _: () = assert!(size_of::<Session>() == 64);
 
-/// No VLAN tag. A TCI of 0xFFFF names the reserved VLAN 4095 (IEEE 802.1Q §9.6), so no session can hold it.
+/// No VLAN tag. A TCI of 0xFFFF names the reserved VLAN 4095, which is refused on input, so no session can hold it.
 const UNTAGGED: u16 = u16::MAX;
 
 impl Session {

@@ -89,6 +89,9 @@ impl EtherType {
 pub struct VlanTag(pub u16);
 
 impl VlanTag {
+    /// The VLAN that is no VLAN (IEEE 802.1Q table 9-2).
+    const RESERVED_ID: u16 = 0x0FFF;
+
     /// The VLAN, 0..=4095; 0 means that the tag carries only a priority (IEEE 802.1Q-2018 table 9-2).
     #[inline]
     #[must_use]
@@ -113,6 +116,9 @@ pub enum EthernetError {
     /// A second tag, or a service tag outside.
     #[error("the frame carries more than one 802.1Q tag, or a service tag")]
     DoubleTag,
+    /// VLAN 4095, which no frame carries (IEEE 802.1Q table 9-2).
+    #[error("the frame is tagged with the reserved VLAN 4095")]
+    ReservedVlan,
     /// The sender's address is a group address, which no station has; an answer to it would reach many.
     #[error("the frame's source is a group address")]
     GroupSource,
@@ -169,6 +175,9 @@ impl Header {
             return Err(EthernetError::Runt);
         };
         let vlan = VlanTag(u16::from_be_bytes(field::<14, _, _>(tagged)));
+        if vlan.id() == VlanTag::RESERVED_ID {
+            return Err(EthernetError::ReservedVlan);
+        }
         match EtherType(u16::from_be_bytes(field::<16, _, _>(tagged))) {
             EtherType::VLAN | EtherType::SERVICE_VLAN => Err(EthernetError::DoubleTag),
             ether_type => Ok(Self { vlan: Some(vlan), ether_type, ..self }),

@@ -167,6 +167,9 @@ pub enum Malformed {
     /// More than one VLAN tag, or a service tag.
     #[error("double tag")]
     DoubleTag,
+    /// The reserved VLAN 4095.
+    #[error("reserved VLAN")]
+    ReservedVlan,
     /// Sent from a group address.
     #[error("group source")]
     GroupSource,
@@ -225,10 +228,11 @@ impl Malformed {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every cause, in the order of the discriminants.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Runt,
         Self::Oversized,
         Self::DoubleTag,
+        Self::ReservedVlan,
         Self::GroupSource,
         Self::ArpMalformed,
         Self::Ipv4Version,
@@ -255,6 +259,7 @@ impl From<EthernetError> for Malformed {
         match error {
             EthernetError::Runt => Self::Runt,
             EthernetError::DoubleTag => Self::DoubleTag,
+            EthernetError::ReservedVlan => Self::ReservedVlan,
             EthernetError::GroupSource => Self::GroupSource,
         }
     }
