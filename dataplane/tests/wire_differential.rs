@@ -2,7 +2,8 @@
 //!
 //! What we take, etherparse must take and see the same way, checksums included. What we refuse, it must refuse too, or the
 //! refusal must be one where we are stricter on purpose:
-//! - a second VLAN tag and a service tag (we answer with one tag at most), a source that is a group (the answer would reach many);
+//! - a second VLAN tag and a service tag (we answer with one tag at most), the reserved VLAN 4095, a source that is a group (the
+//!   answer would reach many);
 //! - every fragment, because nothing is reassembled, even an IPv6 one that says that nothing was cut;
 //! - IPv6 option headers: at most three, with well-formed options that need not be understood (RFC 8200 §4.2);
 //! - UDP length 0 and IPv6 payload length 0, which etherparse takes for "up to the end" (jumbograms): RFC 768 has a minimum of 8;
@@ -70,7 +71,7 @@ fn built() -> impl Strategy<Value = Built> {
         1 => net().prop_map(|net| Carried::Other { net }),
     ];
     let payload = proptest::collection::vec(any::<u8>(), 0..100);
-    (any::<[u8; 6]>(), any::<[u8; 6]>(), proptest::option::of(0_u16..4096), carried, payload).prop_map(
+    (any::<[u8; 6]>(), any::<[u8; 6]>(), proptest::option::of(0_u16..4095), carried, payload).prop_map(
         |(dst, mut src, vlan, carried, payload)| {
             src[0] &= 0xfe;
             Built { dst, src, vlan, carried, payload }

@@ -502,7 +502,7 @@ fn causes_count_up() {
     for (at, cause) in Malformed::ALL.into_iter().enumerate() {
         assert_eq!(cause as usize, at);
     }
-    assert_eq!(Malformed::COUNT, 20);
+    assert_eq!(Malformed::COUNT, 21);
 }
 
 proptest! {

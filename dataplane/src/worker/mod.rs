@@ -9,7 +9,7 @@ mod mailbox;
 pub use attachment::Attachment;
 pub use counters::{Counter, LaneCounters};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
-pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, mailbox};
+pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Undeliverable, mailbox};
 
 use crate::port::Port;
 use crate::time::Instant;
