@@ -34,8 +34,12 @@ fn tag() -> impl Strategy<Value = VlanTag> {
 fn link() -> impl Strategy<Value = Header> {
     let ether_type =
         any::<u16>().prop_filter("a tag is no payload", |&t| t != 0x8100 && t != 0x88a8).prop_map(EtherType);
-    (mac(), unicast_mac(), proptest::option::of(tag()), ether_type)
-        .prop_map(|(dst, src, vlan, ether_type)| Header { dst, src, vlan, ether_type })
+    (mac(), unicast_mac(), proptest::option::of(tag()), ether_type).prop_map(|(dst, src, vlan, ether_type)| Header {
+        dst,
+        src,
+        vlan,
+        ether_type,
+    })
 }
 
 /// A whole frame around an IP payload, built only with our own values.
