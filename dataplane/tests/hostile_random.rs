@@ -18,7 +18,7 @@ use dataplane::wire::{self, Checks, Packet};
 use lab::client::read_request;
 use lab::frames::{read_datagram, solicitation};
 use lab::hand::Peer;
-use lab::random::{MODES, NAMES, OPTIONS, Op, client, op};
+use lab::random::{HONEST, MODES, NAMES, OPTIONS, Op, client, op};
 use lab::{Bench, SERVER_MAC, Setup, catalogue, content};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -33,6 +33,7 @@ struct World {
     last_reply: Vec<u8>,
     last_frame: Vec<u8>,
     generation: u32,
+    draining: bool,
     limits: dataplane::engine::Limits,
 }
 
@@ -57,7 +58,15 @@ impl World {
         bench.now = Instant::from_micros(begin_us);
         bench.poll();
         let served = HashMap::new();
-        Self { bench, served, last_reply: Vec::new(), last_frame: Vec::new(), generation: 1, limits: setup.limits }
+        Self {
+            bench,
+            served,
+            last_reply: Vec::new(),
+            last_frame: Vec::new(),
+            generation: 1,
+            draining: false,
+            limits: setup.limits,
+        }
     }
 
     fn files(generation: u32) -> std::sync::Arc<dataplane::files::Catalogue> {
@@ -185,7 +194,10 @@ impl World {
                     let _ = self.bench.lane.engine_mut().take_unread_catalogue();
                 }
             }
-            Op::Drain => self.bench.lane.engine_mut().drain(),
+            Op::Drain => {
+                self.bench.lane.engine_mut().drain();
+                self.draining = true;
+            }
         }
     }
 
@@ -203,11 +215,26 @@ impl World {
         for generation in 0..7 {
             assert!(engine.install(Self::files(100 + generation)).is_ok(), "a catalogue still counts readers");
         }
+        self.assert_all_are_served();
         let counters = &self.bench.counters;
         (
             Outcome::ALL.iter().map(|&outcome| counters.outcome(outcome)).collect(),
             Ending::ALL.iter().map(|&ending| counters.ending(ending)).collect(),
         )
+    }
+}
+
+impl World {
+    /// No count of the past stands in the way of a new request.
+    fn assert_all_are_served(&mut self) {
+        if self.draining {
+            return;
+        }
+        for number in 0..HONEST {
+            let peer = client(number);
+            let (tid, _) = peer.open(&mut self.bench, "file", &[]);
+            self.bench.expect_silence(&peer.error(tid, 0), Outcome::ClientError);
+        }
     }
 }
 

@@ -293,3 +293,22 @@ fn requests_to_other_ports_and_addresses_find_nobody() {
     assert_eq!(bench.live_sessions(), 1);
     bystander.finish(&mut bench);
 }
+
+#[test]
+fn a_draining_appliance_ignores_requests_and_finishes_what_runs() {
+    let (mut bench, bystander) = setup();
+    let unproven = Peer::v4(2, MALICE);
+    let (tid, _) = unproven.open(&mut bench, "file", &[]);
+    bench.lane.engine_mut().drain();
+    for request in [unproven.request("file", &[]), unproven.request("empty", &[]), Peer::v4(3, 1).request("file", &[])]
+    {
+        bench.expect_silence(&request, Outcome::Draining);
+    }
+    assert_eq!(bench.lane.engine().active_sessions(), 2);
+    bystander.finish(&mut bench);
+    // The first reply is still repeated, and the transfer that it began still runs to its end.
+    assert_eq!(bench.pass(10, 1_500).len(), 1);
+    bench.expect(&unproven.ack(tid, 1), Outcome::AckProgress);
+    bench.expect_silence(&unproven.ack(tid, 2), Outcome::AckFinished);
+    assert_eq!(bench.lane.engine().active_sessions(), 0, "now it may stop");
+}

@@ -17,7 +17,7 @@ pub const OPTIONS: [&[(&str, &str)]; 8] = [
 ];
 
 /// Clients that mean it, and all.
-const HONEST: usize = 6;
+pub const HONEST: usize = 6;
 const CLIENTS: usize = 9;
 
 /// Some clients, and some whom nobody should believe.
