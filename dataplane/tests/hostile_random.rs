@@ -1,4 +1,4 @@
-//! Anything in any order: requests, ACKs and ERRORs, sound and bent, from several clients, while time jumps, files change and the
+//! Anything in any order: requests, ACKs and ERROR packets, sound and bent, from several clients, while time jumps, files change and the
 //! appliance drains. Nothing panics, each frame has one outcome, and a long silence leaves nothing behind.
 
 #![allow(

@@ -1,4 +1,4 @@
-//! Running transfers: what ACKs, ERRORs and timers do to a session, and the blocks that follow.
+//! Running transfers: what ACKs, ERROR packets and timers do to a session, and the blocks that follow.
 
 use super::envelope::Envelope;
 use super::output::{Ending, Event};
