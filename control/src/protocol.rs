@@ -169,6 +169,12 @@ pub struct Stats {
     pub tx_frames: u64,
     /// Frames that the transmit rings had no room for.
     pub tx_dropped: u64,
+    /// Times that a worker found its frame buffers exhausted; the timer repairs what was not sent.
+    pub pool_empty: u64,
+    /// Frames that passed from the kernel interface to the port.
+    pub from_kernel: u64,
+    /// Frames for the kernel interface that it had no room for.
+    pub kernel_lost: u64,
     /// File bytes sent, repeats included.
     pub data_bytes: u64,
     /// DATA packets sent, repeats included.

@@ -165,6 +165,8 @@ impl<P: Port> Lane<P> {
         }
         let mut work = to_kernel.len();
         kernel.send(&mut to_kernel);
+        // What the interface does not take is lost, as in a full receive queue of the kernel's.
+        self.counters.kernel_lost.add(to_kernel.len() as u64);
         if self.backlog.remaining_capacity() >= BURST {
             let count = kernel.receive(&mut self.burst);
             self.counters.from_kernel.add(count as u64);
