@@ -11,9 +11,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender};
 use dataplane::dpdk::{BUILT_VERSION, Eal};
 use dataplane::files::{Catalogue, LoadReport};
+use dataplane::worker::StopFlag;
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
@@ -47,7 +48,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     }
 
     // After EAL, which installs handlers of its own; before the workers, so that no order is missed.
-    let (orders_in, orders) = crossbeam_channel::bounded(ORDERS);
+    let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);
     let _signals = SignalListener::start(orders_in.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
 
@@ -75,7 +76,7 @@ fn start(
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
         catalogue: Arc::clone(&catalogue),
-        stop: Arc::default(),
+        stop: StopFlag::new(),
         count: WorkerCount::new(),
     };
     let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
@@ -144,7 +145,7 @@ mod tests {
         let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
         let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
-        let (orders_in, orders) = crossbeam_channel::bounded(ORDERS);
+        let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);
 
         let saboteur = std::thread::spawn({
             let fleet = Arc::clone(&fleet);

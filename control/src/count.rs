@@ -96,7 +96,7 @@ mod tests {
     fn a_wait_ends_when_the_last_worker_does_even_by_a_panic() {
         let count = WorkerCount::new();
         let worker = count.enter();
-        let (go, wait) = crossbeam_channel::bounded::<()>(1);
+        let (go, wait) = crossbeam::channel::bounded::<()>(1);
         let thread = std::thread::spawn(move || {
             let _worker = worker;
             wait.recv().unwrap();

@@ -26,7 +26,6 @@ pub mod settings;
 pub mod signals;
 pub mod socket;
 pub mod startup;
-pub mod stop;
 pub mod supervisor;
 pub mod tables;
 pub mod words;

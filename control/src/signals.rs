@@ -3,7 +3,7 @@
 use std::io;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::Sender;
+use crossbeam::channel::Sender;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn signals_arrive_as_orders() {
-        let (sender, orders) = crossbeam_channel::bounded(8);
+        let (sender, orders) = crossbeam::channel::bounded(8);
         let listener = SignalListener::start(sender).unwrap();
         for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
             kill_process(getpid(), signal).unwrap();

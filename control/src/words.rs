@@ -1,6 +1,6 @@
 //! The words of `bypassctl`: what they mean, and what the daemon answers to them. Reads counters and passes orders on; never waits for a worker.
 
-use crossbeam_channel::Sender;
+use crossbeam::channel::Sender;
 use thiserror::Error;
 
 use crate::fleet::Fleet;

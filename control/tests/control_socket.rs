@@ -16,7 +16,7 @@ use control::settings::ControlSettings;
 use control::socket::{ControlSocket, MAX_CLIENTS, SocketError};
 use control::supervisor::Order;
 use control::words;
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, bounded};
 use support::FakeFleet;
 
 fn settings(path: &Path) -> ControlSettings {

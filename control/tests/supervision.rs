@@ -9,7 +9,7 @@ use std::time::Duration;
 use control::driver::{ORDERS, supervise};
 use control::fleet::WorkerFailure;
 use control::supervisor::{Order, Outcome, Policy};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam::channel::{Sender, bounded};
 use support::FakeFleet;
 
 struct End {

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use dataplane::session::{Seed, WorkerIndex, WorkerShare};
 use dataplane::tftp::{Policy, Retransmission};
 use dataplane::time::Duration as Span;
 use dataplane::worker::{
-    Attachment, KernelPath, Lane, LaneCounters, LetterBox, Neighbourhood, Worker, WorkerState, WorkerStatus, mailbox,
+    Attachment, KernelPath, Lane, LaneCounters, LetterBox, Neighbourhood, StopFlag, Worker, WorkerState, WorkerStatus,
+    mailbox,
 };
 
 use super::error::BuildError;
@@ -52,7 +52,7 @@ pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) idle_sleep_us: u32,
     pub(super) catalogue: Arc<Catalogue>,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: StopFlag,
     pub(super) count: WorkerCount,
 }
 
@@ -122,8 +122,7 @@ pub(super) fn launch(
             failure: Arc::new(OnceLock::new()),
         };
         let idle_sleep = (plan.idle_sleep_us > 0).then(|| Duration::from_micros(plan.idle_sleep_us.into()));
-        let worker =
-            Worker { lanes, mailbox, stop: Arc::clone(&plan.stop), status: Arc::clone(&member.status), idle_sleep };
+        let worker = Worker { lanes, mailbox, stop: plan.stop.clone(), status: Arc::clone(&member.status), idle_sleep };
         crew.handles.push(launch_one(eal, &member, worker, clock, &plan.count)?);
         members.push(member);
     }

@@ -2,7 +2,6 @@
 //! copies of sessions that it asked for, and for those not long.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use dataplane::dpdk::{Device, DeviceInfo};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, SessionsPage, WorkerState as State};
+use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
 
 use super::crew::Member;
 use crate::count::WorkerCount;
@@ -70,7 +69,7 @@ pub(super) struct LiveFleet {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) report: LoadReport,
     pub(super) count: WorkerCount,
-    pub(super) stop: Arc<AtomicBool>,
+    pub(super) stop: StopFlag,
     pub(super) started: Instant,
 }
 
@@ -279,7 +278,7 @@ impl Fleet for LiveFleet {
     }
 
     fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.stop.raise();
     }
 
     fn live_sessions(&self) -> u64 {

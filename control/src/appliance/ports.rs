@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam::queue::ArrayQueue;
 use dataplane::dpdk::{Device, DeviceConfig, DeviceInfo, Eal, LcoreId, Mbuf, Mempool, PortId, QueuePair};
 use dataplane::engine::{Interface, LocalAddress};
 use dataplane::wire::MacAddr;

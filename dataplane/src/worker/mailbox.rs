@@ -12,8 +12,6 @@ const LETTERS: usize = 16;
 pub enum Letter {
     /// Ignore new requests from now on.
     Drain,
-    /// Tell the link who has our addresses: it came up again.
-    Announce,
     /// Copy some sessions out.
     Sessions(SessionsPage),
     /// Fail, to show what follows.

@@ -5,15 +5,17 @@ mod attachment;
 mod counters;
 mod lane;
 mod mailbox;
+mod stop;
 
 pub use attachment::Attachment;
 pub use counters::{Counter, LaneCounters};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
 pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Undeliverable, mailbox};
+pub use stop::StopFlag;
 
 use crate::port::Port;
 use crate::time::Instant;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration as Pause;
 use std::sync::Arc;
 
@@ -75,7 +77,7 @@ pub struct Worker<P: Port> {
     /// Letters from control.
     pub mailbox: Mailbox,
     /// Read once per turn.
-    pub stop: Arc<AtomicBool>,
+    pub stop: StopFlag,
     /// Written for control.
     pub status: Arc<WorkerStatus>,
     /// Sleep when there was nothing to do for a while: never on an appliance, a few microseconds in a lab.
@@ -89,7 +91,7 @@ impl<P: Port> Worker<P> {
         self.status.set_state(WorkerState::Polling);
         let mut idle_turns = 0_u32;
         let mut turns_to_mail = 0_u32;
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.is_raised() {
             let now = clock();
             let mut work = 0;
             for lane in &mut self.lanes {
@@ -123,7 +125,6 @@ impl<P: Port> Worker<P> {
                     self.lanes.iter_mut().for_each(|lane| lane.engine_mut().drain());
                     self.status.set_state(WorkerState::Draining);
                 }
-                Letter::Announce => self.lanes.iter_mut().for_each(Lane::announce),
                 Letter::Sessions(page) => self.answer_sessions(page, now),
                 #[cfg(feature = "fault-injection")]
                 Letter::Panic => panic!("asked to fail"),
