@@ -24,7 +24,8 @@ pub use view::{SessionState, SessionView};
 
 use crate::files::Catalogue;
 use crate::port::{Frame, ReceivedChecksums};
-use crate::session::{Client, Random, Seed, Table, Timers, WorkerIndex, WorkerShare};
+use crate::random::{Random, Seed};
+use crate::session::{Client, Table, Timers, WorkerIndex, WorkerShare};
 use crate::tftp::{Policy, REQUEST_PORT};
 use crate::time::Instant;
 use crate::wire::{self, Checks, Flow, Malformed, Packet, Parsed, Span, ethernet, icmpv4, icmpv6};

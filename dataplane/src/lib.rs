@@ -8,6 +8,7 @@ pub mod dpdk;
 pub mod engine;
 pub mod files;
 pub mod port;
+pub mod random;
 pub mod session;
 pub mod tftp;
 pub mod time;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, Mempool, QueuePair, Tsc};
 use dataplane::engine::{Answering, Engine, EngineConfig, Limits};
 use dataplane::files::Catalogue;
-use dataplane::session::{Seed, WorkerIndex, WorkerShare};
+use dataplane::random::Seed;
+use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::tftp::{Policy, Retransmission};
 use dataplane::time::Duration as Span;
 use dataplane::worker::{

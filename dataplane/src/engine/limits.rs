@@ -1,7 +1,7 @@
 //! Budgets against floods, in fixed memory: errors per prefix, unproven sessions per address. Strangers cannot choose whose
 //! budget they share, because the buckets are keyed.
 
-use crate::session::Seed;
+use crate::random::Seed;
 use crate::time::{Duration, Instant};
 use core::net::IpAddr;
 

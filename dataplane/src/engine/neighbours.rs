@@ -1,7 +1,7 @@
 //! Who has which address on the link, as far as ARP and ND told. Replies do not need it, since they go to where their request
 //! came from; people do. Fixed memory; a flood of lies only overwrites other entries.
 
-use crate::session::Seed;
+use crate::random::Seed;
 use crate::time::Instant;
 use crate::wire::MacAddr;
 use core::net::IpAddr;

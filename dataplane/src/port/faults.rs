@@ -2,7 +2,7 @@
 //! transmit ring, all from one seed.
 
 use super::{Backlog, Burst, Frame, Port};
-use crate::session::{Random, Seed};
+use crate::random::{Random, Seed};
 
 /// How often each fault strikes, in thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

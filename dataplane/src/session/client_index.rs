@@ -1,7 +1,8 @@
 //! From a client to its session: chains of slots under a keyed hash. Needed once per request, never per block; never grows,
 //! never rehashes, and a flood cannot aim at one chain.
 
-use super::{Client, Seed, Session, SlotId};
+use super::{Client, Session, SlotId};
+use crate::random::Seed;
 
 const NONE: u32 = u32::MAX;
 

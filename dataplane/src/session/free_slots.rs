@@ -1,7 +1,8 @@
 //! Unused slots, oldest first with a random choice among the older half: a TID rests before it is used again, and the next one
 //! cannot be guessed from the last.
 
-use super::{Random, SlotId};
+use super::SlotId;
+use crate::random::Random;
 
 /// A ring of slot numbers; never grows.
 #[derive(Debug)]

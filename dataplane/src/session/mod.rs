@@ -3,17 +3,16 @@
 
 mod client_index;
 mod free_slots;
-mod random;
 mod table;
 mod tid;
 mod timers;
 
-pub use random::{Random, Seed};
 pub use table::{History, Miss, Table};
 pub use tid::{TidSpace, WorkerIndex, WorkerShare};
 pub use timers::{List, Timers};
 
 use crate::files::FileId;
+use crate::random::Seed;
 use crate::tftp::Transfer;
 use core::net::{IpAddr, Ipv6Addr};
 

@@ -2,7 +2,8 @@
 
 use super::client_index::ClientIndex;
 use super::free_slots::FreeSlots;
-use super::{Client, Random, Seed, Session, SlotId, TidSpace, WorkerShare};
+use super::{Client, Session, SlotId, TidSpace, WorkerShare};
+use crate::random::{Random, Seed};
 use crate::tftp::OptionOrder;
 use crate::time::Instant;
 

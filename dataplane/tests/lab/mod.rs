@@ -17,7 +17,8 @@ use dataplane::files::{Catalogue, CatalogueBuilder, Denied, GenerationId, NameOp
 use dataplane::port::Frame;
 use dataplane::port::faults::{FaultRates, Faulty};
 use dataplane::port::memory::{MemoryFrame, MemoryPool, MemoryPort};
-use dataplane::session::{Seed, WorkerIndex, WorkerShare};
+use dataplane::random::Seed;
+use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::tftp::Policy;
 use dataplane::time::Instant;
 use dataplane::wire::MacAddr;

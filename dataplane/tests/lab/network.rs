@@ -4,7 +4,7 @@ use super::Bench;
 use super::client::Client;
 use dataplane::port::Frame;
 use dataplane::port::memory::MemoryFrame;
-use dataplane::session::{Random, Seed};
+use dataplane::random::{Random, Seed};
 use dataplane::time::Instant;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
