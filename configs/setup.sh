@@ -82,7 +82,10 @@ need python3-pytest-timeout "tests: bounded times" python_has pytest_timeout
 need python3-venv "tests: a place for tftpy" python_has ensurepip
 need valgrind "memory checks" has valgrind
 need shellcheck "checks the scripts" has shellcheck
-if $peers; then need dnsmasq-base "TFTP server to compare with" has dnsmasq; fi
+if $peers; then
+    need dnsmasq-base "TFTP server to compare with" has dnsmasq
+    need libwrap0 "in.tftpd and atftpd" is_installed libwrap0
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
     if $check; then
