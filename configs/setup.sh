@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building, demonstrating and testing bypassd need on Debian 12; what is there already is left alone.
-# Starts no service and opens no port: nothing it installs has one.
+# Opens no port. DPDK's drivers bring rdma-core along; systemd starts its daemons only for RDMA devices.
 set -euo pipefail
 
 usage() {
