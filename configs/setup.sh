@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Installs what building, demonstrating and testing bypassd need on Debian 12; what is there already is left alone.
-# Starts no service and opens no port: nothing it installs has one.
+# Opens no port. DPDK's drivers bring rdma-core along; systemd starts its daemons only for RDMA devices.
 set -euo pipefail
 
 usage() {
     cat <<'END'
 Usage: configs/setup.sh [--check] [--no-tools] [--peers]
 
-  (nothing)    install what is missing: Debian packages, tftpy into target/venv, cargo-deny and typos with cargo
+  (nothing)    install what is missing: rustfmt and clippy, Debian packages, tftpy into target/venv, cargo-deny and
+               typos with cargo
   --check      only say what is there and what is missing; exit status 1 when something needed is missing
   --no-tools   leave cargo-deny and typos alone (configs/test.sh skips what needs them)
   --peers      also unpack stock TFTP servers (dnsmasq, in.tftpd, atftpd) into target/peers, for `--peer` in the tests
   -h           this text
 
-Needs Rust (https://rustup.rs) and, to install packages, root or sudo.
+Needs Rust 1.95 or later (https://rustup.rs) and, to install packages, root or sudo.
 END
 }
 
@@ -53,11 +54,26 @@ python_has() { /usr/bin/python3 -c "import $1"; }
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
 echo "Rust"
-if has cargo >/dev/null; then
-    say ok "$(cargo --version)"
-else
+wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$repo/Cargo.toml")
+if ! has cargo >/dev/null || ! version=$(cd "$repo" && cargo --version); then
     say missing "cargo: install Rust first, see https://rustup.rs"
     lacking=1
+elif ! printf '%s\n' "$wanted" "$(cut -d' ' -f2 <<<"$version")" | sort -CV; then
+    say missing "cargo $wanted or later, this is $version: rustup update stable"
+    lacking=1
+else
+    say ok "$version"
+    for component in rustfmt:fmt clippy:clippy; do # the minimal profile has neither
+        if (cd "$repo" && cargo "${component#*:}" --version) >/dev/null 2>&1; then
+            say ok "${component%:*} (tests: format and lints)"
+        elif $check; then
+            say missing "${component%:*} (tests: format and lints)"
+            lacking=1
+        else
+            say install "${component%:*} (tests: format and lints)"
+            (cd "$repo" && rustup component add "${component%:*}") || say failed "${component%:*}: its checks will fail"
+        fi
+    done
 fi
 
 echo "Debian packages"
@@ -82,7 +98,10 @@ need python3-pytest-timeout "tests: bounded times" python_has pytest_timeout
 need python3-venv "tests: a place for tftpy" python_has ensurepip
 need valgrind "memory checks" has valgrind
 need shellcheck "checks the scripts" has shellcheck
-if $peers; then need dnsmasq-base "TFTP server to compare with" has dnsmasq; fi
+if $peers; then
+    need dnsmasq-base "TFTP server to compare with" has dnsmasq
+    need libwrap0 "in.tftpd and atftpd" is_installed libwrap0
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
     if $check; then
@@ -137,6 +156,10 @@ if $peers && ! $check; then
 fi
 
 if [ $lacking -ne 0 ]; then
-    echo "Something is missing; configs/setup.sh installs it."
+    if $check; then
+        echo "Something is missing; configs/setup.sh installs it, except Rust itself."
+    else
+        echo "Everything is here now, except Rust $wanted or later."
+    fi
     exit 1
 fi
