@@ -5,6 +5,7 @@
 mod lab;
 
 use dataplane::port::faults::FaultRates;
+use dataplane::random::{Random, Seed};
 use lab::client::{Client, Habits};
 use lab::frames::Host;
 use lab::network::{Link, Network};
@@ -25,8 +26,8 @@ struct Case {
 impl Case {
     fn of(seed: u64) -> Self {
         let pick = |salt: u64, choices: &[usize]| {
-            let mixed = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(salt as u32 * 7);
-            choices[(mixed >> 32) as usize % choices.len()]
+            let mut choice = Random::new(Seed([1; 16]), seed << 8 | salt);
+            choices[choice.below(choices.len() as u32) as usize]
         };
         let blksize = pick(1, &[8, 100, 512, 1_428, 1_468]);
         let windowsize = pick(2, &[1, 2, 4, 16, 64]);
@@ -98,7 +99,8 @@ fn block_numbers_roll_over() {
         let mut case = Case::of(seed);
         case.len = 8 * 140_000;
         case.blksize = 8;
-        case.setup.faults = FaultRates { loss: 2, duplication: 5, reordering: 5, ..FaultRates::default() };
+        case.setup.faults =
+            FaultRates { loss: 2, duplication: 5, reordering: 5, corruption: 5, short_pool: 10, full_ring: 50 };
         case.link = Link::default();
         let mut network = download(seed, &case, &[("blksize", "8"), ("windowsize", windowsize)]);
         network.settle(120, "rollover");

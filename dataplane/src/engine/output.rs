@@ -44,9 +44,9 @@ pub enum Event {
     BlockSent {
         /// Payload bytes.
         bytes: u16,
+        /// It went out before.
+        repeat: bool,
     },
-    /// So many blocks have to go out once more.
-    BlocksAgain(u16),
     /// The port had no frame for an OACK or a block: the timer repairs it.
     PoolEmpty,
     /// A transfer began.

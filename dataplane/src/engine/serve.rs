@@ -55,12 +55,11 @@ impl Engine {
         let len = self.generations.get(session.generation).stream_len(session.file, session.transfer.is_netascii());
         let was_proven = session.transfer.is_proven();
         let effect = session.transfer.on_ack(now, block, len, &self.policy);
-        if !was_proven && matches!(effect, AckEffect::Progress { .. } | AckEffect::Finished) {
+        if !was_proven && matches!(effect, AckEffect::Progress | AckEffect::Finished) {
             self.prove(now, slot);
         }
         match effect {
-            AckEffect::Progress { again } => {
-                self.again(slot, again, out);
+            AckEffect::Progress => {
                 self.send_block(now, slot, frame, out);
                 Outcome::AckProgress
             }
@@ -68,8 +67,7 @@ impl Engine {
                 self.finish(slot, out);
                 Outcome::AckFinished
             }
-            AckEffect::Restart { again } => {
-                self.again(slot, again, out);
+            AckEffect::Restart => {
                 self.send_block(now, slot, frame, out);
                 Outcome::AckRepeated
             }
@@ -130,8 +128,8 @@ impl Engine {
             return;
         }
         let block = session.transfer.take_block(now, &self.policy);
-        let (offset, bytes) = session.transfer.span(block, len);
-        let header = data_header(low_bits(block));
+        let (offset, bytes) = session.transfer.span(block.number, len);
+        let header = data_header(low_bits(block.number));
         let offload = out.completes_checksums();
         let envelope = Envelope::of_session(&self.interface, session, tid);
         let written = if netascii {
@@ -145,13 +143,16 @@ impl Engine {
         };
         if written.is_ok() {
             out.send(frame);
-            out.report(Event::BlockSent { bytes });
+            out.report(Event::BlockSent { bytes, repeat: block.repeat });
         } else {
             // Only a received frame can be too short for a block that our MTU allows: the pool's are not.
-            session.transfer.untake_block();
+            session.transfer.untake_block(block);
         }
         if session.transfer.may_send(len) {
             self.ready.push(slot);
+        }
+        if block.repeat {
+            self.table.history_mut(slot).add_repeat();
         }
     }
 
@@ -228,10 +229,7 @@ impl Engine {
                 Some(frame) => self.send_offer(now, slot, frame, out),
                 None => out.report(Event::PoolEmpty),
             },
-            DeadlineEffect::Again { again } => {
-                self.again(slot, again, out);
-                self.ready.push(slot);
-            }
+            DeadlineEffect::Again => self.ready.push(slot),
             DeadlineEffect::GiveUp { all_sent } => {
                 let ending = match (session.transfer.is_proven(), all_sent) {
                     (false, _) => Ending::Unanswered,
@@ -288,12 +286,5 @@ impl Engine {
         }
         self.timers.remove(slot);
         self.table.remove(slot);
-    }
-
-    fn again<O: Output>(&mut self, slot: SlotId, blocks: u16, out: &mut O) {
-        if blocks > 0 {
-            self.table.history_mut(slot).add_again(blocks);
-            out.report(Event::BlocksAgain(blocks));
-        }
     }
 }

@@ -54,9 +54,9 @@ impl History {
         low_millis(now).wrapping_sub(self.began_ms)
     }
 
-    /// So many blocks go out once more.
-    pub fn add_again(&mut self, blocks: u16) {
-        self.blocks_again = self.blocks_again.saturating_add(blocks);
+    /// A block goes out that went out before.
+    pub fn add_repeat(&mut self) {
+        self.blocks_again = self.blocks_again.saturating_add(1);
     }
 }
 

@@ -50,7 +50,7 @@ impl Default for Policy {
                 unproven_tries: 2,
             },
             max_idle: Duration::from_secs(120),
-            max_transfer: Duration::from_secs(2 * 3600),
+            max_transfer: Duration::from_secs(4 * 3600),
             linger: Duration::from_secs(1),
         }
     }

@@ -30,18 +30,12 @@ impl Deadline {
 /// What an ACK did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckEffect {
-    /// New ground. Of the blocks that were in flight, `again` go out once more (an ACK inside the window).
-    Progress {
-        /// Blocks.
-        again: u16,
-    },
+    /// New ground; what follows the acknowledged block goes out.
+    Progress,
     /// The last block has arrived.
     Finished,
     /// A repeat of the last ACK that says "lost": the window starts again now.
-    Restart {
-        /// Blocks.
-        again: u16,
-    },
+    Restart,
     /// A repeat of the last ACK that may say "lost" or may be a copy made by the network: the deadline was pulled in to the
     /// moment when it can only be the former.
     Hold,
@@ -59,10 +53,7 @@ pub enum DeadlineEffect {
     /// The OACK goes out once more.
     OfferAgain,
     /// Unacknowledged blocks go out once more.
-    Again {
-        /// Blocks.
-        again: u16,
-    },
+    Again,
     /// No answer for as long as the policy allows.
     GiveUp {
         /// Everything had been sent: the client may well have it all.
@@ -70,6 +61,15 @@ pub enum DeadlineEffect {
     },
     /// A finished session has lingered long enough.
     Over,
+}
+
+/// A block that goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenBlock {
+    /// Its number, from 1.
+    pub number: u64,
+    /// It went out before.
+    pub repeat: bool,
 }
 
 /// Progress of one transfer.
@@ -83,14 +83,16 @@ pub struct Transfer {
     /// When the first block behind `acked` (or the OACK) was sent: microseconds modulo 2^32.
     window_started: u32,
     deadline: Deadline,
-    /// Smoothed round-trip time in microseconds; 0: not measured.
-    srtt_us: u32,
-    /// Round-trip time variation in units of 16 µs.
+    /// Smoothed round-trip time in units of 32 µs, at most 2 s; 0: not measured.
+    srtt: u16,
+    /// Round-trip time variation in units of 16 µs, at most 1 s.
     rttvar: u16,
     /// Wait before sending again, in units of 4 ms.
     rto: u16,
-    /// Blocks sent behind `acked`.
-    in_flight: u16,
+    /// The next block to send is `acked + cursor + 1`.
+    cursor: u16,
+    /// Blocks behind `acked` that were ever sent, and so may be acknowledged; more than `cursor` after a rewind.
+    sent: u16,
     blksize: u16,
     window: u16,
     /// Timed repeats since the last progress.
@@ -117,6 +119,7 @@ const FIXED_TIMEOUT: u8 = 1 << 7;
 
 /// The clock granularity G of RFC 6298: a deadline is kept in whole milliseconds.
 const GRANULARITY_US: u32 = 1_000;
+const SRTT_UNIT_US: u32 = 32;
 const RTTVAR_UNIT_US: u32 = 16;
 const RTO_UNIT_MS: u64 = 4;
 
@@ -126,10 +129,11 @@ impl Transfer {
         acked: 0,
         window_started: 0,
         deadline: Deadline(0),
-        srtt_us: 0,
+        srtt: 0,
         rttvar: 0,
         rto: 0,
-        in_flight: 0,
+        cursor: 0,
+        sent: 0,
         blksize: 0,
         window: 0,
         tries: 0,
@@ -198,7 +202,7 @@ impl Transfer {
     /// Smoothed round-trip time in microseconds, once measured.
     #[must_use]
     pub const fn srtt_us(&self) -> Option<u32> {
-        if self.srtt_us == 0 { None } else { Some(self.srtt_us) }
+        if self.srtt == 0 { None } else { Some(self.srtt_us_or_zero()) }
     }
 
     /// When to call [`on_deadline`](Self::on_deadline). It moves with every block sent.
@@ -265,30 +269,35 @@ impl Transfer {
     #[must_use]
     #[inline]
     pub fn may_send(&self, len: u64) -> bool {
-        self.has_room() && self.acked + u64::from(self.in_flight) < self.total_blocks(len)
+        self.has_room() && self.acked + u64::from(self.cursor) < self.total_blocks(len)
     }
 
     /// Whether the window has room, whatever the stream has.
     #[must_use]
     #[inline]
     pub const fn has_room(&self) -> bool {
-        self.in_flight < self.window && self.flags & (OFFERED | FINISHED) == 0
+        self.cursor < self.window && self.flags & (OFFERED | FINISHED) == 0
     }
 
     /// Takes the next block to send; only after [`may_send`](Self::may_send).
     #[inline]
-    pub fn take_block(&mut self, now: Instant, policy: &Policy) -> u64 {
-        if self.in_flight == 0 {
+    pub fn take_block(&mut self, now: Instant, policy: &Policy) -> TakenBlock {
+        if self.cursor == 0 {
             self.start_window(now);
         }
-        self.in_flight += 1;
+        self.cursor += 1;
+        let repeat = self.cursor <= self.sent;
+        self.sent = self.sent.max(self.cursor);
         self.arm(now, policy);
-        self.acked + u64::from(self.in_flight)
+        TakenBlock { number: self.acked + u64::from(self.cursor), repeat }
     }
 
     /// Gives the block back that was taken last: it could not be sent after all.
-    pub fn untake_block(&mut self) {
-        self.in_flight -= 1;
+    pub fn untake_block(&mut self, block: TakenBlock) {
+        self.cursor -= 1;
+        if !block.repeat {
+            self.sent -= 1;
+        }
     }
 
     /// The client says that everything up to `block` has arrived.
@@ -304,26 +313,25 @@ impl Transfer {
             }
             self.clear(OFFERED);
             self.advance(now, 0, policy);
-            return AckEffect::Progress { again: 0 };
+            return AckEffect::Progress;
         }
         // Rollover: the distance to the 64-bit position decides, not the number itself.
         let distance = block.wrapping_sub(low_bits(self.acked));
         if distance == 0 {
             return self.on_repeat(now, policy);
         }
-        if distance > self.in_flight {
+        if distance > self.sent {
             return AckEffect::Stale;
         }
-        let again = self.in_flight - distance;
         self.acked += u64::from(distance);
-        // RFC 7440 §4: an ACK inside the window asks for what follows it; what is in flight behind it is lost or ignored.
-        self.advance(now, again, policy);
+        // RFC 7440 §4: an ACK inside the window asks for what follows it; what was sent behind it is lost or ignored.
+        self.advance(now, self.sent - distance, policy);
         if self.acked == self.total_blocks(len) {
             self.set(FINISHED);
             self.deadline = Deadline::at(now + policy.linger);
             return AckEffect::Finished;
         }
-        AckEffect::Progress { again }
+        AckEffect::Progress
     }
 
     /// A repeat of the last ACK. RFC 1123 §4.2.3.1: with one block in flight it is never answered by data, or each copy that
@@ -331,22 +339,23 @@ impl Transfer {
     /// block; once until progress it is believed, but not before a round trip has passed in which a sound window would have
     /// been acknowledged.
     fn on_repeat(&mut self, now: Instant, policy: &Policy) -> AckEffect {
-        let unmeasured = self.srtt_us == 0;
-        if self.window == 1 || self.in_flight == 0 || unmeasured || self.has(REPEAT_SPENT) {
+        let unmeasured = self.srtt == 0;
+        if self.window == 1 || self.sent == 0 || unmeasured || self.has(REPEAT_SPENT) {
             return AckEffect::Repeated;
         }
         self.set(REPEAT_SPENT);
-        let patience = u64::from(self.srtt_us) + u64::from((4 * self.rttvar_us()).max(GRANULARITY_US));
+        let patience = u64::from(self.srtt_us_or_zero()) + u64::from((4 * self.rttvar_us()).max(GRANULARITY_US));
         let waited = u64::from(low_micros(now).wrapping_sub(self.window_started));
         if waited < patience {
             self.set(HELD);
             self.deadline = Deadline::at(now + Duration::from_micros(patience - waited));
             return AckEffect::Hold;
         }
-        AckEffect::Restart { again: self.rewind(now, policy) }
+        self.rewind(now, policy);
+        AckEffect::Restart
     }
 
-    /// Looks at the clock. `random` spreads repeats of clients that were lost together.
+    /// Looks at the clock. `random` spreads the repeats of clients that were lost together.
     pub fn on_deadline(&mut self, now: Instant, len: u64, policy: &Policy, random: u32) -> DeadlineEffect {
         if self.deadline.millis_left(now) > 0 {
             return DeadlineEffect::NotYet;
@@ -355,48 +364,52 @@ impl Transfer {
             return DeadlineEffect::Over;
         }
         if self.has(HELD) {
-            return DeadlineEffect::Again { again: self.rewind(now, policy) };
+            self.rewind(now, policy);
+            return DeadlineEffect::Again;
         }
         let retransmission = &policy.retransmission;
         let tries = if self.is_proven() { retransmission.tries } else { retransmission.unproven_tries };
-        let silence = Duration::from_micros(self.rto(policy).micros() * u64::from(self.tries));
-        let silent_for_too_long = self.has(FIXED_TIMEOUT) && self.tries > 0 && silence >= policy.max_idle;
-        if self.tries >= tries || silent_for_too_long {
-            let all_sent = self.acked + u64::from(self.in_flight) == self.total_blocks(len) && self.is_proven();
+        let silence = Duration::from_micros(self.rto(policy).micros() * (u64::from(self.tries) + 1));
+        if self.tries >= tries || (self.has(FIXED_TIMEOUT) && silence >= policy.max_idle) {
+            let all_sent = self.acked + u64::from(self.sent) == self.total_blocks(len) && self.is_proven();
             return DeadlineEffect::GiveUp { all_sent };
         }
         self.tries += 1;
         if !self.has(FIXED_TIMEOUT) {
-            // RFC 6298 §5.5: back off the timer; it stays so until something is measured again (§5.7 and Karn).
-            self.rto = self.rto.saturating_mul(2).min(rto_units(retransmission.max));
+            // RFC 6298 §5.5: back off the timer; it stays so until something is measured again (§5.7 and Karn). Something is
+            // left to chance, so that clients that were lost together do not come back together.
+            let doubled = self.rto.saturating_mul(2);
+            let spread = if self.has(PROVEN) { low_bits(u64::from(random) % (u64::from(doubled) / 8 + 1)) } else { 0 };
+            self.rto = doubled.saturating_add(spread).min(rto_units(retransmission.max));
         }
-        let again = self.rewind(now, policy);
-        let rto = self.rto(policy);
-        let jitter = Duration::from_micros(u64::from(random) % (rto.micros() / 8 + 1));
-        self.deadline = Deadline::at(now + rto + jitter);
-        if self.has(OFFERED) { DeadlineEffect::OfferAgain } else { DeadlineEffect::Again { again } }
+        self.rewind(now, policy);
+        if self.has(OFFERED) { DeadlineEffect::OfferAgain } else { DeadlineEffect::Again }
     }
 
-    /// Starts again behind the last acknowledged block; returns how many blocks that repeats.
-    fn rewind(&mut self, now: Instant, policy: &Policy) -> u16 {
-        let again = self.in_flight;
-        self.in_flight = 0;
+    /// Starts again behind the last acknowledged block. What was sent may still be acknowledged.
+    fn rewind(&mut self, now: Instant, policy: &Policy) {
+        self.cursor = 0;
         self.clear(HELD);
         self.set(AMBIGUOUS);
         self.arm(now, policy);
-        again
     }
 
-    /// Bookkeeping of an ACK that brought something new, but left `again` blocks to be repeated.
-    fn advance(&mut self, now: Instant, again: u16, policy: &Policy) {
-        if again == 0 && !self.has(AMBIGUOUS) {
-            self.measure(low_micros(now).wrapping_sub(self.window_started), policy);
+    /// Bookkeeping of an ACK that brought something new, but left `unacked` blocks to be repeated.
+    fn advance(&mut self, now: Instant, unacked: u16, policy: &Policy) {
+        let elapsed_us = low_micros(now).wrapping_sub(self.window_started);
+        if unacked == 0 && !self.has(AMBIGUOUS) {
+            self.measure(elapsed_us, policy);
+        } else if u64::from(elapsed_us) * 4 < self.rto(policy).micros() && !self.has(FIXED_TIMEOUT) {
+            // Karn forbids to measure this; but where every window has a loss nothing would ever be measured, and a wait that
+            // was backed off once would stay so. An ACK that comes this much sooner lets it shrink again.
+            self.rto = (self.rto / 2).max(rto_units(policy.retransmission.min));
         }
-        self.in_flight = 0;
+        self.cursor = 0;
+        self.sent = unacked;
         self.tries = 0;
         self.clear(AMBIGUOUS | REPEAT_SPENT | HELD);
         self.set(PROVEN);
-        if again > 0 {
+        if unacked > 0 {
             self.set(AMBIGUOUS);
         }
         self.arm(now, policy);
@@ -404,20 +417,18 @@ impl Transfer {
 
     /// RFC 6298 §2.2 and §2.3, alpha = 1/8, beta = 1/4.
     fn measure(&mut self, sample_us: u32, policy: &Policy) {
-        let sample_us = sample_us.max(1);
-        let variation_us = if self.srtt_us == 0 {
-            self.srtt_us = sample_us;
-            sample_us / 2
+        let old_us = self.srtt_us_or_zero();
+        let (srtt_us, variation_us) = if old_us == 0 {
+            (sample_us, sample_us / 2)
         } else {
-            let old = self.rttvar_us();
-            let deviation = self.srtt_us.abs_diff(sample_us);
-            let variation = old - old / 4 + deviation / 4;
-            self.srtt_us = (self.srtt_us - self.srtt_us / 8 + sample_us / 8).max(1);
-            variation
+            let old_variation = self.rttvar_us();
+            let variation = old_variation - old_variation / 4 + old_us.abs_diff(sample_us) / 4;
+            (old_us - old_us / 8 + sample_us / 8, variation)
         };
+        self.srtt = u16::try_from(srtt_us.div_ceil(SRTT_UNIT_US)).unwrap_or(u16::MAX).max(1);
         self.rttvar = u16::try_from(variation_us / RTTVAR_UNIT_US).unwrap_or(u16::MAX);
         if !self.has(FIXED_TIMEOUT) {
-            let rto_us = u64::from(self.srtt_us) + u64::from((4 * self.rttvar_us()).max(GRANULARITY_US));
+            let rto_us = u64::from(self.srtt_us_or_zero()) + u64::from((4 * self.rttvar_us()).max(GRANULARITY_US));
             let retransmission = &policy.retransmission;
             let rto = Duration::from_micros(rto_us).clamp(retransmission.min, retransmission.max);
             self.rto = rto_units(rto);
@@ -440,7 +451,13 @@ impl Transfer {
             let backed_off = policy.retransmission.initial.micros() << self.tries.min(16);
             return Duration::from_micros(backed_off).min(policy.retransmission.max);
         }
-        Duration::from_millis(u64::from(self.rto) * RTO_UNIT_MS)
+        let rto = Duration::from_millis(u64::from(self.rto) * RTO_UNIT_MS);
+        // A client may ask for long waits, but not for more silence than any may have.
+        if self.has(FIXED_TIMEOUT) { rto.min(policy.max_idle) } else { rto }
+    }
+
+    const fn srtt_us_or_zero(&self) -> u32 {
+        self.srtt as u32 * SRTT_UNIT_US
     }
 
     fn rttvar_us(&self) -> u32 {

@@ -22,7 +22,7 @@ fn transfer(options: &[(&str, &str)]) -> (Transfer, Policy) {
 fn send_all(transfer: &mut Transfer, now: Instant, len: u64, policy: &Policy) -> Vec<u64> {
     let mut sent = Vec::new();
     while transfer.may_send(len) {
-        sent.push(transfer.take_block(now, policy));
+        sent.push(transfer.take_block(now, policy).number);
     }
     sent
 }
@@ -38,7 +38,7 @@ fn rfc1350_6_a_short_block_ends_the_transfer() {
     let len = 1_000;
     assert_eq!(send_all(&mut t, at(0), len, &policy), [1]);
     assert_eq!(t.span(1, len), (0, 512));
-    assert_eq!(t.on_ack(at(100), 1, len, &policy), AckEffect::Progress { again: 0 });
+    assert_eq!(t.on_ack(at(100), 1, len, &policy), AckEffect::Progress);
     assert_eq!(send_all(&mut t, at(100), len, &policy), [2]);
     assert_eq!(t.span(2, len), (512, 488));
     assert_eq!(t.on_ack(at(200), 2, len, &policy), AckEffect::Finished);
@@ -61,7 +61,7 @@ fn rfc2347_no_data_before_ack_0() {
     t.offer_sent(at(0), &policy);
     assert!(!t.may_send(9_999));
     assert_eq!(t.on_ack(at(10), 1, 9_999, &policy), AckEffect::Stale);
-    assert_eq!(t.on_ack(at(20), 0, 9_999, &policy), AckEffect::Progress { again: 0 });
+    assert_eq!(t.on_ack(at(20), 0, 9_999, &policy), AckEffect::Progress);
     assert!(t.is_proven());
     assert_eq!(send_all(&mut t, at(20), 9_999, &policy), [1, 2, 3, 4]);
 }
@@ -73,7 +73,7 @@ fn rfc7440_4_an_ack_inside_the_window_resumes_behind_it() {
     t.offer_sent(at(0), &policy);
     t.on_ack(at(100), 0, len, &policy);
     assert_eq!(send_all(&mut t, at(100), len, &policy).len(), 8);
-    assert_eq!(t.on_ack(at(200), 3, len, &policy), AckEffect::Progress { again: 5 });
+    assert_eq!(t.on_ack(at(200), 3, len, &policy), AckEffect::Progress);
     assert_eq!(send_all(&mut t, at(200), len, &policy), (4..=11).collect::<Vec<_>>());
 }
 
@@ -98,14 +98,14 @@ fn rule_f_first_repeat_restarts_the_window_once() {
     t.on_ack(at(1_000), 0, len, &policy);
     send_all(&mut t, at(1_000), len, &policy);
     // Well after a round trip: the client misses block 1.
-    assert_eq!(t.on_ack(at(30_000), 0, len, &policy), AckEffect::Restart { again: 4 });
+    assert_eq!(t.on_ack(at(30_000), 0, len, &policy), AckEffect::Restart);
     assert_eq!(send_all(&mut t, at(30_000), len, &policy), [1, 2, 3, 4]);
     for us in 30_001..30_100 {
         assert_eq!(t.on_ack(at(us), 0, len, &policy), AckEffect::Repeated);
     }
-    assert_eq!(t.on_ack(at(31_000), 4, len, &policy), AckEffect::Progress { again: 0 });
+    assert_eq!(t.on_ack(at(31_000), 4, len, &policy), AckEffect::Progress);
     send_all(&mut t, at(31_000), len, &policy);
-    assert_eq!(t.on_ack(at(90_000), 4, len, &policy), AckEffect::Restart { again: 4 }, "progress renews the credit");
+    assert_eq!(t.on_ack(at(90_000), 4, len, &policy), AckEffect::Restart, "progress renews the credit");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_copy_of_an_ack_made_by_the_network_resends_nothing() {
     t.on_ack(at(10_000), 0, len, &policy);
     send_all(&mut t, at(10_000), len, &policy);
     assert_eq!(t.on_ack(at(10_100), 0, len, &policy), AckEffect::Hold);
-    assert_eq!(t.on_ack(at(20_000), 4, len, &policy), AckEffect::Progress { again: 0 }, "the window was sound");
+    assert_eq!(t.on_ack(at(20_000), 4, len, &policy), AckEffect::Progress, "the window was sound");
     assert_eq!(t.on_deadline(at(45_000), len, &policy, 0), DeadlineEffect::NotYet);
 }
 
@@ -130,7 +130,7 @@ fn a_held_repeat_restarts_after_a_round_trip_without_progress() {
     assert_eq!(t.on_ack(at(11 * MS), 0, len, &policy), AckEffect::Hold);
     // srtt 10 ms, rttvar 5 ms: patience is 30 ms from the start of the window.
     assert_eq!(t.on_deadline(at(39 * MS), len, &policy, 0), DeadlineEffect::NotYet);
-    assert_eq!(t.on_deadline(at(40 * MS), len, &policy, 0), DeadlineEffect::Again { again: 4 });
+    assert_eq!(t.on_deadline(at(40 * MS), len, &policy, 0), DeadlineEffect::Again);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn rfc6298_timeouts_double_and_end() {
         now += MS;
         match t.on_deadline(at(now), len, &policy, 0) {
             DeadlineEffect::NotYet => {}
-            DeadlineEffect::Again { again: 1 } => {
+            DeadlineEffect::Again => {
                 gaps.push((now - last) / MS);
                 last = now;
                 assert_eq!(send_all(&mut t, at(now), len, &policy), [2]);
@@ -216,7 +216,7 @@ fn rule_k_an_unproven_source_gets_two_repeats() {
             now += MS;
             match t.on_deadline(at(now), len, &policy, 0) {
                 DeadlineEffect::NotYet => {}
-                DeadlineEffect::Again { .. } => {
+                DeadlineEffect::Again => {
                     repeats += 1;
                     send_all(&mut t, at(now), len, &policy);
                 }
@@ -242,7 +242,7 @@ fn rule_d_a_missing_last_ack_is_done_unconfirmed() {
         send_all(&mut t, at(now), len, &policy);
         now += 10_000 * MS;
         match t.on_deadline(at(now), len, &policy, 0) {
-            DeadlineEffect::Again { .. } => {}
+            DeadlineEffect::Again => {}
             DeadlineEffect::GiveUp { all_sent } => {
                 assert!(all_sent);
                 break;
@@ -261,10 +261,10 @@ fn rfc2349_the_clients_timeout_is_honoured() {
     assert_eq!(t.fixed_timeout(), Some(3));
     send_all(&mut t, at(100), len, &policy);
     assert_eq!(t.on_deadline(at(2_999 * MS), len, &policy, 0), DeadlineEffect::NotYet);
-    assert_eq!(t.on_deadline(at(3_001 * MS), len, &policy, 0), DeadlineEffect::Again { again: 1 });
+    assert_eq!(t.on_deadline(at(3_001 * MS), len, &policy, 0), DeadlineEffect::Again);
     send_all(&mut t, at(3_001 * MS), len, &policy);
     assert_eq!(t.on_deadline(at(6_000 * MS), len, &policy, 0), DeadlineEffect::NotYet);
-    assert_eq!(t.on_deadline(at(6_002 * MS), len, &policy, 0), DeadlineEffect::Again { again: 1 }, "no doubling");
+    assert_eq!(t.on_deadline(at(6_002 * MS), len, &policy, 0), DeadlineEffect::Again, "no doubling");
 }
 
 #[test]
@@ -278,11 +278,11 @@ fn karn_a_slow_client_is_measured_in_the_end() {
         sent += send_all(&mut t, at(now), len, &policy).len();
         while now < started + slow {
             now += MS;
-            if let DeadlineEffect::Again { .. } = t.on_deadline(at(now), len, &policy, 0) {
+            if let DeadlineEffect::Again = t.on_deadline(at(now), len, &policy, 0) {
                 sent += send_all(&mut t, at(now), len, &policy).len();
             }
         }
-        assert!(matches!(t.on_ack(at(now), block, len, &policy), AckEffect::Progress { .. }));
+        assert!(matches!(t.on_ack(at(now), block, len, &policy), AckEffect::Progress));
     }
     assert!(sent <= 22, "20 blocks took {sent} sends");
 }
@@ -294,4 +294,70 @@ fn a_finished_session_lingers() {
     assert_eq!(t.on_ack(at(10), 1, 5, &policy), AckEffect::Finished);
     assert_eq!(t.on_deadline(at(policy.linger.micros() - MS), 5, &policy, 0), DeadlineEffect::NotYet);
     assert_eq!(t.on_deadline(at(policy.linger.micros() + MS), 5, &policy, 0), DeadlineEffect::Over);
+}
+
+#[test]
+fn an_ack_that_crosses_a_resend_counts() {
+    let (mut t, policy) = transfer(&[("windowsize", "8")]);
+    let len = 512 * 100;
+    t.offer_sent(at(0), &policy);
+    t.on_ack(at(100), 0, len, &policy);
+    send_all(&mut t, at(100), len, &policy);
+    // The timer fires while the ACK of the whole window is on its way, and nothing was resent yet, or only a part.
+    for resent in [0, 3] {
+        let acked = t.acked();
+        let now = at(1_000_000 * (acked + 1));
+        assert_eq!(t.on_deadline(now, len, &policy, 0), DeadlineEffect::Again);
+        for _ in 0..resent {
+            assert!(t.take_block(now, &policy).repeat);
+        }
+        assert_eq!(t.on_ack(now, low_bits(acked + 8), len, &policy), AckEffect::Progress);
+        assert!(!t.take_block(now, &policy).repeat, "the next window is new");
+        t.untake_block(TakenBlock { number: acked + 9, repeat: false });
+        send_all(&mut t, now, len, &policy);
+    }
+}
+
+#[test]
+fn rule_k_clients_that_were_lost_together_do_not_come_back_together() {
+    let policy = Policy::default();
+    let len = 512 * 10;
+    let waits: std::collections::HashSet<u32> = (0..100_u32)
+        .map(|client| {
+            let (mut t, _) = transfer(&[]);
+            send_all(&mut t, at(0), len, &policy);
+            t.on_ack(at(200), 1, len, &policy);
+            send_all(&mut t, at(200), len, &policy);
+            let mut now = 200;
+            for repeat in 0..4_u32 {
+                now += u64::from(t.deadline().millis_left(at(now))) * MS;
+                let random = (client + 1).wrapping_mul(2_654_435_761).rotate_left(repeat * 5);
+                assert_eq!(t.on_deadline(at(now), len, &policy, random), DeadlineEffect::Again);
+                send_all(&mut t, at(now), len, &policy);
+            }
+            t.deadline().millis_left(at(now))
+        })
+        .collect();
+    assert!(waits.len() > 10, "{waits:?}");
+}
+
+#[test]
+fn row44_a_client_cannot_ask_for_endless_silence() {
+    for (timeout, limit_secs) in [("255", 120), ("60", 120), ("50", 150), ("1", 11)] {
+        let (mut t, policy) = transfer(&[("timeout", timeout)]);
+        let len = 512 * 10;
+        t.offer_sent(at(0), &policy);
+        t.on_ack(at(0), 0, len, &policy);
+        send_all(&mut t, at(0), len, &policy);
+        let mut now = 0;
+        loop {
+            now += 100 * MS;
+            match t.on_deadline(at(now), len, &policy, 0) {
+                DeadlineEffect::GiveUp { .. } => break,
+                DeadlineEffect::Again => _ = send_all(&mut t, at(now), len, &policy),
+                _ => {}
+            }
+        }
+        assert!(now <= limit_secs * 1_000 * MS, "{timeout}: {now}");
+    }
 }

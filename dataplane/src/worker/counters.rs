@@ -63,7 +63,7 @@ counters! {
     data_blocks,
     /// File bytes in them.
     data_bytes,
-    /// Blocks that had to go out again.
+    /// DATA packets among them whose block went out before.
     blocks_again,
     /// Times that the pool had no frame for an OACK or a block.
     pool_empty,

@@ -273,11 +273,11 @@ impl<P: Port> Output for Sink<'_, P> {
     #[inline]
     fn report(&mut self, event: Event) {
         match event {
-            Event::BlockSent { bytes } => {
+            Event::BlockSent { bytes, repeat } => {
                 self.counters.data_blocks.add(1);
+                self.counters.blocks_again.add(u64::from(repeat));
                 self.counters.data_bytes.add(u64::from(bytes));
             }
-            Event::BlocksAgain(blocks) => self.counters.blocks_again.add(u64::from(blocks)),
             Event::PoolEmpty => self.counters.pool_empty.add(1),
             Event::Opened => self.counters.opened.add(1),
             Event::Ended(ending) => self.counters.count_ending(ending),
