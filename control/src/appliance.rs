@@ -7,7 +7,7 @@ mod fleet;
 mod load;
 mod ports;
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,9 +19,10 @@ use dataplane::worker::StopFlag;
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
+use crate::notice::say;
 use crate::settings::Settings;
 use crate::signals::SignalListener;
-use crate::socket::ControlSocket;
+use crate::socket::BoundSocket;
 use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
 use crate::words;
@@ -37,23 +38,28 @@ use ports::Ports;
 /// [`ApplianceError`] when it never began to serve.
 pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let plan = &launch.eal;
-    let loaded = load::load(&launch.settings, plan.memory)?;
-    for note in &plan.notes {
-        say(note);
-    }
-    say(&format!("EAL arguments: {}", plan.args.join(" ")));
-    let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
-    if eal.version() != BUILT_VERSION {
-        say(&format!("built with {BUILT_VERSION}, running on {}", eal.version()));
-    }
-
-    // After EAL, which installs handlers of its own; before the workers, so that no order is missed.
+    // What another run may hold, and what people may do meanwhile, comes before everything that takes long or is seen outside.
+    let socket = BoundSocket::bind(&launch.settings.control)?;
     let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);
     let _signals = SignalListener::start(orders_in.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
+    say(format_args!("control socket: {}", launch.settings.control.socket.display()));
+
+    let loaded = load::load(&launch.settings, plan.memory)?;
+    if !orders.is_empty() {
+        return Ok(Outcome::AsAsked);
+    }
+    for note in &plan.notes {
+        say(note);
+    }
+    say(format_args!("EAL arguments: {}", plan.args.join(" ")));
+    let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
+    if eal.version() != BUILT_VERSION {
+        say(format_args!("built with {BUILT_VERSION}, running on {}", eal.version()));
+    }
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
-    let ended = watch(&launch.settings, &fleet, orders_in, &orders);
+    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders);
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
@@ -69,13 +75,14 @@ fn start(
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
     let mut ports = Ports::open(eal, settings, &lcores)?;
-    ports.describe().iter().for_each(|line| say(line));
+    ports.describe().iter().for_each(say);
     ports.start()?;
 
     let plan = crew::Plan {
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
         catalogue: Arc::clone(&catalogue),
+        drain: StopFlag::new(),
         stop: StopFlag::new(),
         count: WorkerCount::new(),
     };
@@ -85,8 +92,8 @@ fn start(
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
-    let crew::Plan { stop, count, .. } = plan;
-    let fleet = LiveFleet { members, ports, catalogue, report, count, stop, started: Instant::now() };
+    let crew::Plan { drain, stop, count, .. } = plan;
+    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now() };
     Ok((crew, Arc::new(fleet)))
 }
 
@@ -94,6 +101,7 @@ fn start(
 fn watch(
     settings: &Settings,
     fleet: &Arc<LiveFleet>,
+    socket: BoundSocket,
     orders_in: Sender<Order>,
     orders: &Receiver<Order>,
 ) -> Result<Outcome, ApplianceError> {
@@ -101,16 +109,10 @@ fn watch(
         let fleet = Arc::clone(fleet);
         Arc::new(move |request| words::answer(&request, &*fleet, &orders_in))
     };
-    let socket = ControlSocket::open(&settings.control, handler)?;
-    say(&format!("control socket: {}", socket.path().display()));
+    let _socket = socket.answer(handler)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
     supervise(&**fleet, orders, policy, &mut io::stdout(), &mut io::stderr())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
-}
-
-/// A log that cannot be written must not end a service that can go on.
-fn say(line: &str) {
-    drop(writeln!(io::stderr(), "{line}"));
 }
 
 #[cfg(test)]
@@ -157,7 +159,8 @@ mod tests {
                 fleet.members[0].letters.send(Letter::Panic).unwrap();
             }
         });
-        let outcome = watch(&launch.settings, &fleet, orders_in, &orders).unwrap();
+        let socket = BoundSocket::bind(&launch.settings.control).unwrap();
+        let outcome = watch(&launch.settings, &fleet, socket, orders_in, &orders).unwrap();
         saboteur.join().unwrap();
         crew.end(&fleet.count);
 

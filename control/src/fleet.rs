@@ -1,5 +1,5 @@
-//! The running dataplane as control sees it. Everything here may be called from several control threads at a time, returns at once and never
-//! waits for a worker.
+//! The running dataplane as control sees it. Everything here may be called from several control threads at a time
+//! and returns at once, but for the copies of sessions: those wait for their worker, and not for long.
 
 use crate::protocol::{Drops, Files, PortStats, Sessions, Stats, Workers};
 

@@ -20,6 +20,7 @@ pub mod lcores;
 pub mod leftovers;
 pub mod machine;
 pub mod mistake;
+pub mod notice;
 pub mod progress;
 pub mod protocol;
 pub mod settings;

@@ -37,7 +37,7 @@ pub struct Limits {
     pub error_budget_per_second: u32,
     #[serde(deserialize_with = "bounded::<_, _, 1, 86_400>")]
     pub idle_seconds: u32,
-    #[serde(deserialize_with = "bounded::<_, _, 1, 31_536_000>")]
+    #[serde(deserialize_with = "bounded::<_, _, 1, 4_000_000>")]
     pub total_seconds: u32,
 }
 

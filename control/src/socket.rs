@@ -67,13 +67,9 @@ pub enum SocketError {
 /// The socket, answering until it is dropped; then it is gone from the file system too.
 #[derive(Debug)]
 pub struct ControlSocket {
-    path: PathBuf,
-    /// Device and inode, so that only our own socket is removed.
-    identity: (u64, u64),
+    place: Option<Place>,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
-    /// Held locked for as long as the path is ours.
-    _lock: File,
 }
 
 struct Shared {
@@ -100,12 +96,39 @@ impl Shared {
     }
 }
 
-impl ControlSocket {
-    /// Takes the path and begins to answer.
+/// A place in the file system that is ours: bound, but nobody is answered yet. Dropping it removes the socket.
+#[derive(Debug)]
+pub struct BoundSocket {
+    listener: UnixListener,
+    place: Place,
+}
+
+/// The path, for as long as this lives.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    /// Device and inode, so that only our own socket is removed.
+    identity: (u64, u64),
+    /// Held locked for as long as the path is ours.
+    _lock: File,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if ours {
+            // What cannot be removed now is found stale by the next start.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl BoundSocket {
+    /// Takes the path. Whoever connects from now on waits.
     ///
     /// # Errors
     /// The path is in use or cannot be taken.
-    pub fn open(settings: &ControlSettings, handler: Handler) -> Result<Self, SocketError> {
+    pub fn bind(settings: &ControlSettings) -> Result<Self, SocketError> {
         let path = settings.socket.clone();
         let system = |what| {
             let path = path.clone();
@@ -121,7 +144,16 @@ impl ControlSocket {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(settings.mode)).map_err(system("set the mode of"))?;
         let metadata = fs::symlink_metadata(&path).map_err(system("look at"))?;
+        let place = Place { path, identity: (metadata.dev(), metadata.ino()), _lock: lock };
+        Ok(Self { listener, place })
+    }
 
+    /// Begins to answer, those who wait first.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn answer(self, handler: Handler) -> Result<ControlSocket, SocketError> {
+        let Self { listener, place } = self;
         let shared = Arc::new(Shared { listener, handler, clients: Mutex::default() });
         let accepting = std::thread::Builder::new()
             .name("control-accept".to_owned())
@@ -129,24 +161,25 @@ impl ControlSocket {
                 let shared = Arc::clone(&shared);
                 move || accept(&shared)
             })
-            .map_err(system("start a thread for"))?;
-        Ok(Self { path, identity: (metadata.dev(), metadata.ino()), shared, accepting: Some(accepting), _lock: lock })
+            .map_err(|source| SocketError::System { what: "start a thread for", path: place.path.clone(), source })?;
+        Ok(ControlSocket { place: Some(place), shared, accepting: Some(accepting) })
     }
+}
 
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+impl ControlSocket {
+    /// Takes the path and begins to answer.
+    ///
+    /// # Errors
+    /// The path is in use or cannot be taken.
+    pub fn open(settings: &ControlSettings, handler: Handler) -> Result<Self, SocketError> {
+        BoundSocket::bind(settings)?.answer(handler)
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
-        if ours {
-            // What cannot be removed now is found stale by the next start.
-            drop(fs::remove_file(&self.path));
-        }
+        // First of all the path: who comes now finds nobody, instead of one who ends.
+        drop(self.place.take());
         let running = {
             let mut clients = self.shared.clients();
             clients.closing = true;

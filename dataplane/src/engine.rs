@@ -25,7 +25,7 @@ pub use view::{SessionState, SessionView};
 use crate::files::Catalogue;
 use crate::port::{Frame, ReceivedChecksums};
 use crate::random::{Random, Seed};
-use crate::session::{Client, Table, Timers, WorkerIndex, WorkerShare};
+use crate::session::{Client, Miss, Table, Timers, WorkerIndex, WorkerShare};
 use crate::tftp::{Policy, REQUEST_PORT};
 use crate::time::Instant;
 use crate::wire::{self, Checks, Flow, Malformed, Packet, Parsed, Span, ethernet, icmpv4, icmpv6};
@@ -153,7 +153,29 @@ impl Engine {
         }
         match self.answering {
             Answering::Ourselves => self.on_other(now, &parsed, frame, out),
-            Answering::Kernel => Some(to_kernel(frame, out)),
+            Answering::Kernel => self.beside_kernel(&parsed, frame, out),
+        }
+    }
+
+    /// What is not UDP to us, where a kernel answers: everything is the kernel's but an ICMP error about a session of ours.
+    fn beside_kernel<O: Output>(&mut self, parsed: &Parsed, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+        let quoted = match &parsed.packet {
+            Packet::Icmpv4 {
+                message: icmpv4::Message::DestinationUnreachable { code: icmpv4::PORT_UNREACHABLE, quoted },
+                ..
+            }
+            | Packet::Icmpv6 {
+                message: icmpv6::Message::DestinationUnreachable { code: icmpv6::PORT_UNREACHABLE, quoted },
+                ..
+            } => quoted.as_ref(),
+            _ => None,
+        };
+        match quoted.map(|quoted| (quoted, self.table.tids().owner(quoted.src_port))) {
+            Some((_, Some(owner))) if self.is_other_worker(owner) => hand_over(owner, frame, out),
+            Some((quoted, Some(_))) if self.on_unreachable(quoted, out) == Outcome::Unreachable => {
+                Some(Outcome::Unreachable)
+            }
+            _ => Some(to_kernel(frame, out)),
         }
     }
 
@@ -172,17 +194,12 @@ impl Engine {
         }
         match self.table.tids().owner(port) {
             Some(owner) if self.is_other_worker(owner) => hand_over(owner, frame, out),
-            Some(owner) if owner == self.share.index => {
-                let outcome_of_stray = self.answering == Answering::Kernel && !self.knows(datagram);
-                // A port that is nobody's TID may be one of the kernel's own.
-                Some(if outcome_of_stray {
-                    to_kernel(frame, out)
-                } else {
-                    self.on_session_datagram(now, datagram, frame, out)
-                })
+            // A port from which nobody is served may be one of the kernel's own.
+            Some(owner) if owner == self.share.index && (self.answers() || self.is_serving_from_its_port(datagram)) => {
+                Some(self.on_session_datagram(now, datagram, frame, out))
             }
-            _ if self.answering == Answering::Kernel => Some(to_kernel(frame, out)),
-            _ => Some(Outcome::NoListener),
+            _ if self.answers() => Some(Outcome::NoListener),
+            _ => Some(to_kernel(frame, out)),
         }
     }
 
@@ -294,9 +311,15 @@ impl Engine {
         link.dst == self.interface.mac() && self.interface.find(destination).is_some()
     }
 
-    fn knows(&self, datagram: &Datagram) -> bool {
+    /// Whether somebody, not necessarily its sender, is served from the TID that a datagram came to.
+    fn is_serving_from_its_port(&self, datagram: &Datagram) -> bool {
         let client = Client::new(datagram.flow.addresses.src(), datagram.flow.src_port);
-        self.table.find(datagram.flow.dst_port, &client).is_ok()
+        self.table.find(datagram.flow.dst_port, &client) != Err(Miss::NoSession)
+    }
+
+    /// Whether what is not TFTP is for us to answer.
+    fn answers(&self) -> bool {
+        self.answering == Answering::Ourselves
     }
 
     const fn is_other_worker(&self, owner: WorkerIndex) -> bool {

@@ -131,7 +131,7 @@ fn tftp_over_link_local_addresses() {
 #[test]
 fn rfc5227_2_3_and_rfc4861_7_2_6_announcements() {
     let mut bench = bench();
-    bench.lane.announce();
+    bench.lane.announce(bench.now);
     let sent: Vec<Vec<u8>> = bench.poll().iter().map(|frame| dataplane::port::Frame::bytes(frame).to_vec()).collect();
     assert_eq!(sent.len(), 3, "one per address, the link-local one included");
     let (link, packet) = parse(&sent[0]);
@@ -160,7 +160,7 @@ fn rfc5227_2_3_and_rfc4861_7_2_6_announcements() {
     assert_eq!(bench.lane.engine().neighbours().iter().count(), 0, "nor are we our own neighbour");
     // Without a buffer nothing is sent, and nothing breaks.
     let mut poor = Bench::new(&Setup { pool_frames: 0, ..Setup::default() }, catalogue(1, &[]));
-    poor.lane.announce();
+    poor.lane.announce(poor.now);
     assert!(poor.poll().is_empty());
 }
 
@@ -236,10 +236,10 @@ fn beside_a_kernel_tftp_is_served() {
             assert!(to_kernel.is_empty());
             assert_eq!(blocks(&[Reply::read(&to_link[0])]), [block + 1]);
         }
-        // The TID of a session is ours for its client only.
+        // The TID of a session is ours, whoever sends to it (row 30).
         let stranger = Peer::v4(7, 3_333);
-        let (to_link, to_kernel) = bench.expect(&stranger.ack(tid, 1), Outcome::ToKernel);
-        assert!(to_link.is_empty() && to_kernel.len() == 1);
+        let (to_link, to_kernel) = bench.expect(&stranger.ack(tid, 1), Outcome::StrangerRefused);
+        assert!(to_kernel.is_empty() && Reply::read(&to_link[0]).is_error(5));
         bench.expect(&peer.ack(tid, 10), Outcome::AckFinished);
         let (to_link, to_kernel) = bench.expect(&peer.request("missing", &[]), Outcome::RequestRefused);
         assert!(to_kernel.is_empty() && Reply::read(&to_link[0]).is_error(1));
@@ -248,6 +248,21 @@ fn beside_a_kernel_tftp_is_served() {
         assert!(to_link.is_empty() && to_kernel.is_empty());
     }
     assert_eq!(bench.pool.in_use(), 0);
+}
+
+#[test]
+fn beside_a_kernel_an_icmp_error_about_a_session_ends_it() {
+    let mut bench = beside_a_kernel(64);
+    for peer in [Peer::v4(2, 3_000), Peer::v6(2, 3_000)] {
+        let (sent, _) = bench.expect(&peer.request("file", &[]), Outcome::RequestOpened);
+        let error = peer.host.port_unreachable(&sent[0]);
+        let (_, to_kernel) = bench.expect(&error, Outcome::Unreachable);
+        assert!(to_kernel.is_empty());
+        // Once the session is gone it may be about something of the kernel's.
+        let (_, to_kernel) = bench.expect(&error, Outcome::ToKernel);
+        assert_eq!(to_kernel, [error]);
+    }
+    assert_eq!(bench.lane.engine().active_sessions(), 0);
 }
 
 #[test]

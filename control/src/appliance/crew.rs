@@ -1,6 +1,5 @@
 //! Engines and workers out of the settings, and their launch: everything is allocated here, before the first poll.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -46,6 +45,8 @@ pub(super) struct Member {
 /// Workers on their lcores. Dropping this waits for them.
 pub(super) struct Crew {
     handles: Vec<LcoreHandle<()>>,
+    /// Behind the workers: no pool may go while a worker still frees another one's frames.
+    _pools: Vec<Arc<Mempool>>,
 }
 
 /// What all workers have in common.
@@ -53,6 +54,7 @@ pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) idle_sleep_us: u32,
     pub(super) catalogue: Arc<Catalogue>,
+    pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
     pub(super) count: WorkerCount,
 }
@@ -82,7 +84,7 @@ pub(super) fn launch(
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
 
-    let mut crew = Crew { handles: Vec::new() };
+    let mut crew = Crew { handles: Vec::new(), _pools: ports.pools.clone() };
     let mut members = Vec::new();
     for (index, &lcore) in (0..).zip(lcores) {
         let share = WorkerShare { index: WorkerIndex(index), workers };
@@ -123,7 +125,14 @@ pub(super) fn launch(
             failure: Arc::new(OnceLock::new()),
         };
         let idle_sleep = (plan.idle_sleep_us > 0).then(|| Duration::from_micros(plan.idle_sleep_us.into()));
-        let worker = Worker { lanes, mailbox, stop: plan.stop.clone(), status: Arc::clone(&member.status), idle_sleep };
+        let worker = Worker {
+            lanes,
+            mailbox,
+            drain: plan.drain.clone(),
+            stop: plan.stop.clone(),
+            status: Arc::clone(&member.status),
+            idle_sleep,
+        };
         crew.handles.push(launch_one(eal, &member, worker, clock, &plan.count)?);
         members.push(member);
     }
@@ -154,15 +163,10 @@ fn launch_one(
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.now()))) {
             status.set_state(WorkerState::Failed);
             // Only this worker writes it, once.
-            let _ = failure.set(panic_message(&*panic));
+            let _ = failure.set(dataplane::dpdk::panic_message(&*panic));
         }
     };
     Ok(eal.launch(member.lcore, work)?)
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
 }
 
 impl Crew {

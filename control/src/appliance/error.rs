@@ -58,6 +58,12 @@ pub enum BuildError {
         /// Why not.
         source: EalError,
     },
+    /// More ports than one, some of them from raw EAL arguments.
+    #[error("a kernel interface stands for one port, but EAL found {ports}: run one bypassd per port, or leave it out")]
+    KernelInterfaceOfManyPorts {
+        /// How many there are.
+        ports: usize,
+    },
     /// EAL came up without a port.
     #[error(
         "EAL found no port. For a PCI NIC: bind it with `dpdk-devbind.py -b vfio-pci BDF` and name it with -a BDF. \

@@ -69,6 +69,7 @@ pub(super) struct LiveFleet {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) report: LoadReport,
     pub(super) count: WorkerCount,
+    pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
     pub(super) started: Instant,
 }
@@ -94,18 +95,18 @@ impl LiveFleet {
             .collect()
     }
 
-    /// Copies one lane's sessions, page by page; calls `each` until it returns false.
-    fn walk_lane(&self, member: &Member, lane: usize, mut each: impl FnMut(&SessionView)) {
+    /// Copies one lane's sessions, page by page; false when the worker did not give all.
+    fn walk_lane(&self, member: &Member, lane: usize, mut each: impl FnMut(&SessionView)) -> bool {
         let mut from = 0;
         loop {
             let (page, answered) = SessionsPage::ask(lane, from, PAGE);
             if member.letters.send(Letter::Sessions(page)).is_err() {
-                return;
+                return false;
             }
-            let Ok(page) = answered.recv_timeout(PAGE_PATIENCE) else { return };
+            let Ok(page) = answered.recv_timeout(PAGE_PATIENCE) else { return false };
             page.sessions.iter().for_each(&mut each);
             if page.at_end {
-                return;
+                return true;
             }
             from = page.from;
         }
@@ -207,9 +208,10 @@ impl Fleet for LiveFleet {
     fn sessions(&self, limit: usize) -> Sessions {
         let mut sessions = Vec::new();
         let mut total = 0;
+        let mut complete = true;
         for member in &self.members {
             for lane in 0..member.counters.len() {
-                self.walk_lane(member, lane, |view| {
+                complete &= self.walk_lane(member, lane, |view| {
                     total += 1;
                     if sessions.len() < limit {
                         sessions.push(self.describe(member.index, view));
@@ -217,7 +219,7 @@ impl Fleet for LiveFleet {
                 });
             }
         }
-        Sessions { truncated: total > sessions.len() as u64, sessions, total }
+        Sessions { truncated: !complete || total > sessions.len() as u64, sessions, total }
     }
 
     fn files(&self, limit: usize) -> Files {
@@ -266,15 +268,7 @@ impl Fleet for LiveFleet {
     }
 
     fn begin_drain(&self) {
-        for member in &self.members {
-            // A worker whose mailbox is full reads it soon; one that has ended needs no letter.
-            for _ in 0..10 {
-                if member.letters.send(Letter::Drain).is_ok() || member.status.state() != State::Polling {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
+        self.drain.raise();
     }
 
     fn stop(&self) {

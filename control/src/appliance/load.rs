@@ -6,6 +6,7 @@ use std::time::Instant;
 use dataplane::files::{self, Catalogue, GenerationId, LoadError, LoadOptions, LoadReport, NameOptions, Phase};
 
 use crate::eal_args::Memory;
+use crate::notice::say;
 use crate::progress::LoadProgress;
 use crate::settings::Settings;
 
@@ -26,6 +27,6 @@ pub(super) fn load(settings: &Settings, memory: Memory) -> Result<(Arc<Catalogue
         progress.finish();
     }
     let (catalogue, report) = loaded?;
-    eprintln!("{}: {report} ({:.2} s)", settings.root.display(), started.elapsed().as_secs_f64());
+    say(format_args!("{}: {report} ({:.2} s)", settings.root.display(), started.elapsed().as_secs_f64()));
     Ok((Arc::new(catalogue), report))
 }

@@ -64,6 +64,8 @@ pub(super) struct KernelInterface {
 pub(super) struct Ports {
     pub(super) ports: Vec<Port>,
     pub(super) kernel: Option<KernelInterface>,
+    /// One per worker.
+    pub(super) pools: Vec<Arc<Mempool>>,
 }
 
 impl Ports {
@@ -76,6 +78,9 @@ impl Ports {
         let Some(last) = ids.len().checked_sub(1) else { return Err(BuildError::NoPorts) };
         if let Some((port, _)) = settings.addresses.iter().find(|(port, _)| usize::from(port.0) > last) {
             return Err(BuildError::NoSuchPort { port: port.0, last });
+        }
+        if settings.kernel_interface.is_some() && last > 0 {
+            return Err(BuildError::KernelInterfaceOfManyPorts { ports: ids.len() });
         }
         let room = settings.worker.mtu.saturating_add(LINK_OVERHEAD).max(DATA_ROOM_MIN);
         let pools = lcores
@@ -94,7 +99,7 @@ impl Ports {
             Some(name) => Some(open_kernel_interface(eal, settings, name.as_str(), &ports[0].device, &pools[0])?),
             None => None,
         };
-        Ok(Self { ports, kernel })
+        Ok(Self { ports, kernel, pools })
     }
 
     /// From now on frames come in and wait in the receive rings.
@@ -183,6 +188,8 @@ fn device_config(settings: &Settings, queue_pairs: usize) -> DeviceConfig {
         // Some virtual devices refuse to be told even their own MTU.
         mtu: (settings.worker.mtu != crate::defaults::MTU).then_some(settings.worker.mtu),
         checksum_offload: true,
-        all_multicast: settings.addresses.iter().any(|(_, cidr)| cidr.address().is_ipv6()),
+        // The kernel wants all groups, we want those of our IPv6 addresses.
+        all_multicast: settings.kernel_interface.is_some()
+            || settings.addresses.iter().any(|(_, cidr)| cidr.address().is_ipv6()),
     }
 }

@@ -7,6 +7,7 @@ use control::appliance;
 use control::args::{Cli, Command};
 use control::leftovers;
 use control::machine::Machine;
+use control::notice::say;
 use control::settings::Environment;
 use control::startup;
 
@@ -15,12 +16,12 @@ fn main() -> ExitCode {
     let environment = Environment::of_process();
     let runtime_base = environment.eal_runtime_base();
     for path in leftovers::sweep(&runtime_base, leftovers::is_alive) {
-        eprintln!("bypassd: removed {}, left by a run that was killed", path.display());
+        say(format_args!("bypassd: removed {}, left by a run that was killed", path.display()));
     }
     let launch = match startup::prepare(args, &environment, &Machine::look()) {
         Ok(launch) => launch,
         Err(error) => {
-            eprintln!("bypassd: {error}");
+            say(format_args!("bypassd: {error}"));
             return ExitCode::from(error.exit_status());
         }
     };
@@ -29,11 +30,11 @@ fn main() -> ExitCode {
     leftovers::sweep(&runtime_base, |pid| pid != std::process::id() && leftovers::is_alive(pid));
     match ended {
         Ok(outcome) => {
-            eprintln!("bypassd: {outcome}");
+            say(format_args!("bypassd: {outcome}"));
             ExitCode::from(outcome.exit_status())
         }
         Err(error) => {
-            eprintln!("bypassd: {error}");
+            say(format_args!("bypassd: {error}"));
             ExitCode::FAILURE
         }
     }

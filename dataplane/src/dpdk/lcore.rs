@@ -99,7 +99,9 @@ extern "C" fn trampoline(argument: *mut c_void) -> c_int {
     0
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> String {
+/// What a caught panic said.
+#[must_use]
+pub fn panic_message(payload: &(dyn Any + Send)) -> String {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (None, Some(text)) => text.clone(),

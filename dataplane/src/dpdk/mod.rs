@@ -19,7 +19,7 @@ pub use clock::Tsc;
 pub use device::{Capabilities, Device, DeviceConfig, DeviceInfo, Grants, LinkStatus, PortId, PortStats};
 pub use eal::{BUILT_VERSION, Eal, SocketId};
 pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError};
-pub use lcore::{LcoreHandle, LcoreId, WorkerPanic};
+pub use lcore::{LcoreHandle, LcoreId, WorkerPanic, panic_message};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};

@@ -124,7 +124,11 @@ impl<P: Port> Lane<P> {
 
     /// Frames of our flows that arrived at other workers.
     fn take_inbox(&mut self, now: Instant) -> usize {
-        let inbox = &self.neighbourhood.inboxes[usize::from(self.index.0)];
+        let inboxes = &self.neighbourhood.inboxes;
+        let inbox = &inboxes[usize::from(self.index.0)];
+        if inboxes.len() == 1 || inbox.is_empty() {
+            return 0;
+        }
         let mut sink = Sink {
             port: &mut self.port,
             backlog: &mut self.backlog,
@@ -193,9 +197,13 @@ impl<P: Port> Lane<P> {
         sent
     }
 
-    /// Tells the link who has our addresses.
+    /// Tells the link who has our addresses, where that is for us to tell; the first worker does it for all.
     #[cold]
-    pub fn announce(&mut self) {
+    pub fn announce(&mut self, now: Instant) {
+        self.tx_alive = now;
+        if self.index != WorkerIndex(0) || self.neighbourhood.kernel.is_some() {
+            return;
+        }
         let mut sink = Sink {
             port: &mut self.port,
             backlog: &mut self.backlog,

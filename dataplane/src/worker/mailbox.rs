@@ -10,8 +10,6 @@ const LETTERS: usize = 16;
 /// What control may ask of a worker.
 #[derive(Debug)]
 pub enum Letter {
-    /// Ignore new requests from now on.
-    Drain,
     /// Copy some sessions out.
     Sessions(SessionsPage),
     /// Fail, to show what follows.

@@ -42,7 +42,10 @@ pub enum WorkerState {
 }
 
 /// What control may see of a worker at any time.
+///
+/// On cache lines of its own: it is written in every turn.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct WorkerStatus {
     state: AtomicU8,
     /// Turns of the loop.
@@ -76,6 +79,8 @@ pub struct Worker<P: Port> {
     pub lanes: Vec<Lane<P>>,
     /// Letters from control.
     pub mailbox: Mailbox,
+    /// Ignore new requests once it is raised.
+    pub drain: StopFlag,
     /// Read once per turn.
     pub stop: StopFlag,
     /// Written for control.
@@ -87,7 +92,8 @@ pub struct Worker<P: Port> {
 impl<P: Port> Worker<P> {
     /// Serves until the stop flag is set. `clock` tells the time since the engines' origin.
     pub fn run(mut self, mut clock: impl FnMut() -> Instant) {
-        self.lanes.iter_mut().for_each(Lane::announce);
+        let now = clock();
+        self.lanes.iter_mut().for_each(|lane| lane.announce(now));
         self.status.set_state(WorkerState::Polling);
         let mut idle_turns = 0_u32;
         let mut turns_to_mail = 0_u32;
@@ -119,12 +125,12 @@ impl<P: Port> Worker<P> {
     }
 
     fn read_mail(&mut self, now: Instant) {
+        if self.drain.is_raised() && self.status.state() == WorkerState::Polling {
+            self.lanes.iter_mut().for_each(|lane| lane.engine_mut().drain());
+            self.status.set_state(WorkerState::Draining);
+        }
         while let Some(letter) = self.mailbox.next() {
             match letter {
-                Letter::Drain => {
-                    self.lanes.iter_mut().for_each(|lane| lane.engine_mut().drain());
-                    self.status.set_state(WorkerState::Draining);
-                }
                 Letter::Sessions(page) => self.answer_sessions(page, now),
                 #[cfg(feature = "fault-injection")]
                 Letter::Panic => panic!("asked to fail"),
