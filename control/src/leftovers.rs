@@ -2,6 +2,9 @@
 //! directories that carry our name and a process number.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// What our file prefixes begin with; the process number follows.
@@ -19,9 +22,20 @@ pub fn sweep(base: &Path, is_alive: impl Fn(u32) -> bool) -> Vec<PathBuf> {
             pid.is_some_and(|pid| !is_alive(pid))
         })
         .map(|entry| entry.path())
+        // A process of another PID namespace has a number that means nothing here, but its telemetry socket has an owner.
+        .filter(|path| !is_answered(path))
         // What cannot be removed belongs to somebody else.
         .filter(|path| fs::remove_dir_all(path).is_ok())
         .collect()
+}
+
+/// Whether somebody owns a socket in this directory. A connection to EAL's, of another type than ours, is refused by kind; to one
+/// without an owner, by nobody being there.
+fn is_answered(directory: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else { return false };
+    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket())).any(|entry| {
+        !matches!(UnixStream::connect(entry.path()), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    })
 }
 
 /// Whether a process of that number exists.
@@ -45,6 +59,21 @@ mod tests {
         assert_eq!(removed, [base.path().join("bypassd-2")]);
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 4);
         assert!(sweep(&base.path().join("absent"), |_| false).is_empty());
+    }
+
+    #[test]
+    fn a_directory_with_an_owned_socket_stays() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = base.path().join("bypassd-7");
+        fs::create_dir(&directory).unwrap();
+        let owned =
+            rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::SEQPACKET, None).unwrap();
+        let address = rustix::net::SocketAddrUnix::new(directory.join("dpdk_telemetry.v2")).unwrap();
+        rustix::net::bind(&owned, &address).unwrap();
+        rustix::net::listen(&owned, 1).unwrap();
+        assert!(sweep(base.path(), |_| false).is_empty());
+        drop(owned);
+        assert_eq!(sweep(base.path(), |_| false), [directory]);
     }
 
     #[test]
