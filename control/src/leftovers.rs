@@ -29,6 +29,12 @@ pub fn sweep(base: &Path, is_alive: impl Fn(u32) -> bool) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Removes the directory of this very run, whose EAL is down: nobody else has its process number while we live.
+pub fn remove_own(base: &Path) {
+    // With a file prefix of the user's there is none.
+    drop(fs::remove_dir_all(base.join(format!("{PREFIX}{}", std::process::id()))));
+}
+
 /// Whether somebody owns a socket in this directory. A connection to EAL's, of another type than ours, is refused by kind; to one
 /// without an owner, by nobody being there.
 fn is_answered(directory: &Path) -> bool {

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     };
     let ended = appliance::run(&launch);
     // EAL leaves its directory behind, and by now it is ours no more.
-    leftovers::sweep(&runtime_base, |pid| pid != std::process::id() && leftovers::is_alive(pid));
+    leftovers::remove_own(&runtime_base);
     match ended {
         Ok(outcome) => {
             say(format_args!("bypassd: {outcome}"));
