@@ -120,6 +120,8 @@ impl Drop for Place {
             // What cannot be removed now is found stale by the next start.
             drop(fs::remove_file(&self.path));
         }
+        // Still locked, so that nobody else has it.
+        drop(fs::remove_file(lock_path(&self.path)));
     }
 }
 
@@ -212,27 +214,40 @@ fn create_directory(path: &Path, group: Option<u32>) -> Result<(), SocketError> 
 
 /// Without the lock, two daemons that start together could each remove the other's socket as stale.
 fn lock(path: &Path) -> Result<File, SocketError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    let lock_path = lock_path(path);
     let system = |what| {
         let path = lock_path.clone();
         move |source| SocketError::System { what, path, source }
     };
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(no_follow)
-        .open(&lock_path)
-        .map_err(system("open the lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SocketError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(system("lock")(source)),
+    loop {
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(no_follow)
+            .open(&lock_path)
+            .map_err(system("open the lock"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SocketError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(system("lock")(source)),
+        }
+        // Its last owner removes the file before it lets go: only a lock that is still in its place counts.
+        let locked = file.metadata().map_err(system("look at the lock"))?;
+        if fs::symlink_metadata(&lock_path)
+            .is_ok_and(|found| found.ino() == locked.ino() && found.dev() == locked.dev())
+        {
+            return Ok(file);
+        }
     }
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
 }
 
 /// Removes what a killed daemon left behind, and nothing else.
