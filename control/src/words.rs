@@ -1,4 +1,5 @@
-//! The words of `bypassctl`: what they mean, and what the daemon answers to them. Reads counters and passes orders on; never waits for a worker.
+//! The words of `bypassctl`: what they mean, and what the daemon answers to them. Reads counters and passes
+//! orders on.
 
 use crossbeam::channel::Sender;
 use thiserror::Error;

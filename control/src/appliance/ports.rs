@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use dataplane::dpdk::{Device, DeviceConfig, DeviceInfo, Eal, LcoreId, Mbuf, Mempool, PortId, QueuePair};
+use dataplane::dpdk::{
+    Device, DeviceConfig, DeviceInfo, Eal, LINK_OVERHEAD, LcoreId, Mbuf, Mempool, PortId, QueuePair,
+};
 use dataplane::engine::{Interface, LocalAddress};
 use dataplane::wire::MacAddr;
 use dataplane::worker::{Attachment, Ring};
 
 use super::error::BuildError;
 use crate::settings::Settings;
-
-/// Link header, VLAN tags and FCS that a frame buffer holds beside the MTU, in bytes.
-const LINK_OVERHEAD: u16 = 26;
 
 /// Smallest frame buffer, in bytes: what drivers expect to find.
 const DATA_ROOM_MIN: u16 = 2_048;

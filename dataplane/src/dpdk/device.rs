@@ -19,7 +19,7 @@ use super::queue::{QueueId, QueuePair, receive_burst};
 use crate::port::{BURST, Burst};
 
 /// Ethernet header, two VLAN tags and the frame check sequence: what an MTU leaves out. In bytes.
-const LINK_OVERHEAD: u32 = 14 + 2 * 4 + 4;
+pub const LINK_OVERHEAD: u16 = 14 + 2 * 4 + 4;
 
 /// Ethernet's own MTU, which an unasked port gets unless its device takes less. In bytes.
 const DEFAULT_MTU: u16 = 1500;
@@ -411,7 +411,7 @@ fn plan(info: &DeviceInfo, config: &DeviceConfig, pools: &[Arc<Mempool>]) -> Res
     if mtu < min || mtu > max {
         return Err(DeviceError::Mtu { port, asked: mtu, min, max });
     }
-    let frame = u32::from(mtu) + LINK_OVERHEAD;
+    let frame = u32::from(mtu) + u32::from(LINK_OVERHEAD);
     let room = pools.iter().map(|pool| pool.data_room_bytes()).min().unwrap_or(0);
     let too_long = frame > u32::from(room);
     if too_long && !can.scatter {

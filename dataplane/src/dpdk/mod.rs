@@ -16,7 +16,9 @@ mod mempool;
 mod queue;
 
 pub use clock::Tsc;
-pub use device::{Capabilities, Device, DeviceConfig, DeviceInfo, Grants, LinkStatus, PortId, PortStats};
+pub use device::{
+    Capabilities, Device, DeviceConfig, DeviceInfo, Grants, LINK_OVERHEAD, LinkStatus, PortId, PortStats,
+};
 pub use eal::{BUILT_VERSION, Eal, SocketId};
 pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError};
 pub use lcore::{LcoreHandle, LcoreId, WorkerPanic, panic_message};

@@ -89,14 +89,9 @@ impl<P: Port> Lane<P> {
         }
         work += self.take_relayed();
         work += self.serve_kernel();
-        let mut sink = Sink {
-            port: &mut self.port,
-            backlog: &mut self.backlog,
-            neighbourhood: &self.neighbourhood,
-            counters: &self.counters,
-        };
-        self.engine.run_timers(now, &mut sink);
-        self.engine.pump(now, &mut sink);
+        let (engine, _, mut sink) = self.parts();
+        engine.run_timers(now, &mut sink);
+        engine.pump(now, &mut sink);
         self.counters.active_sessions.set(u64::from(self.engine.active_sessions()));
         work + self.flush(now)
     }
@@ -107,16 +102,11 @@ impl<P: Port> Lane<P> {
             return 0;
         }
         self.counters.rx_frames.add(count as u64);
-        let mut sink = Sink {
-            port: &mut self.port,
-            backlog: &mut self.backlog,
-            neighbourhood: &self.neighbourhood,
-            counters: &self.counters,
-        };
-        for frame in self.burst.drain(..) {
-            match self.engine.handle(now, frame, &mut sink) {
-                Some(outcome) => self.counters.count(outcome),
-                None => self.counters.handed_over.add(1),
+        let (engine, burst, mut sink) = self.parts();
+        for frame in burst.drain(..) {
+            match engine.handle(now, frame, &mut sink) {
+                Some(outcome) => sink.counters.count(outcome),
+                None => sink.counters.handed_over.add(1),
             }
         }
         count
@@ -124,22 +114,18 @@ impl<P: Port> Lane<P> {
 
     /// Frames of our flows that arrived at other workers.
     fn take_inbox(&mut self, now: Instant) -> usize {
-        let inboxes = &self.neighbourhood.inboxes;
-        let inbox = &inboxes[usize::from(self.index.0)];
+        let index = usize::from(self.index.0);
+        let (engine, _, mut sink) = self.parts();
+        let inboxes = &sink.neighbourhood.inboxes;
+        let inbox = &inboxes[index];
         if inboxes.len() == 1 || inbox.is_empty() {
             return 0;
         }
-        let mut sink = Sink {
-            port: &mut self.port,
-            backlog: &mut self.backlog,
-            neighbourhood: &self.neighbourhood,
-            counters: &self.counters,
-        };
         for taken in 0..BURST {
             let Some(frame) = inbox.pop() else { return taken };
             // Only an owner is handed a frame, so that it cannot go round.
-            let outcome = self.engine.handle(now, frame, &mut sink).unwrap_or(Outcome::HandOverFull);
-            self.counters.count(outcome);
+            let outcome = engine.handle(now, frame, &mut sink).unwrap_or(Outcome::HandOverFull);
+            sink.counters.count(outcome);
         }
         BURST
     }
@@ -204,13 +190,20 @@ impl<P: Port> Lane<P> {
         if self.index != WorkerIndex(0) || self.neighbourhood.kernel.is_some() {
             return;
         }
-        let mut sink = Sink {
+        let (engine, _, mut sink) = self.parts();
+        engine.announce(&mut sink);
+    }
+
+    /// The engine, the burst that it handles, and what takes its output.
+    #[inline]
+    fn parts(&mut self) -> (&mut Engine, &mut Burst<P::Frame>, Sink<'_, P>) {
+        let sink = Sink {
             port: &mut self.port,
             backlog: &mut self.backlog,
             neighbourhood: &self.neighbourhood,
             counters: &self.counters,
         };
-        self.engine.announce(&mut sink);
+        (&mut self.engine, &mut self.burst, sink)
     }
 
     /// The engine.
