@@ -204,7 +204,7 @@ mod tests {
         for part in [
             "net_tap0,iface=boot0",
             "[default: /tftp]",
-            "max_sessions 65536",
+            "max_sessions 64000",
             "frames 8191",
             "mode \"0600\"",
             "--socket-mem",

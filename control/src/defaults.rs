@@ -13,7 +13,7 @@ pub const CONTROL_FILE: &str = "control.sock";
 pub const CONTROL_MODE: u32 = 0o600;
 
 /// Transfers at a time on each port, all workers together.
-pub const MAX_SESSIONS: u32 = 65_536;
+pub const MAX_SESSIONS: u32 = 64_000;
 
 /// Transfers whose client has not yet acknowledged anything, all workers together (a forged source never does).
 pub const MAX_UNPROVEN: u32 = 16_384;
@@ -22,7 +22,7 @@ pub const MAX_UNPROVEN: u32 = 16_384;
 pub const MAX_UNPROVEN_PER_ADDRESS: u32 = 256;
 
 /// Largest window granted, in blocks (RFC 7440).
-pub const MAX_WINDOW_BLOCKS: u16 = 64;
+pub const MAX_WINDOW_BLOCKS: u8 = 64;
 
 /// Largest window granted, in bytes.
 pub const MAX_WINDOW_BYTES: u32 = 1 << 20;

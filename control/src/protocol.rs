@@ -237,7 +237,7 @@ pub struct Session {
     /// Blocks sent more than once.
     pub resent_blocks: u64,
     /// Time since the request.
-    pub age_ms: u64,
+    pub age_seconds: u64,
     /// Smoothed round trip, once measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_us: Option<u64>,

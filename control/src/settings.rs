@@ -27,8 +27,8 @@ pub struct Limits {
     pub max_unproven: u32,
     #[serde(deserialize_with = "bounded::<_, _, 1, 65_535>")]
     pub max_unproven_per_address: u32,
-    #[serde(deserialize_with = "bounded::<_, _, 1, 65_535>")]
-    pub max_window_blocks: u16,
+    #[serde(deserialize_with = "bounded::<_, _, 1, 255>")]
+    pub max_window_blocks: u8,
     #[serde(deserialize_with = "bounded::<_, _, 512, 1_073_741_824>")]
     pub max_window_bytes: u32,
     #[serde(deserialize_with = "bounded::<_, _, 512, 65_464>")]
@@ -37,7 +37,7 @@ pub struct Limits {
     pub error_budget_per_second: u32,
     #[serde(deserialize_with = "bounded::<_, _, 1, 86_400>")]
     pub idle_seconds: u32,
-    #[serde(deserialize_with = "bounded::<_, _, 1, 4_000_000>")]
+    #[serde(deserialize_with = "bounded::<_, _, 1, 64_800>")]
     pub total_seconds: u32,
 }
 

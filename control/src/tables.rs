@@ -167,7 +167,7 @@ fn session_row(session: &Session) -> Vec<String> {
         format!("{}/{}", session.acked_blocks, session.total_blocks),
         percent.to_string(),
         session.resent_blocks.to_string(),
-        session.age_ms.to_string(),
+        session.age_seconds.to_string(),
         session.rtt_us.map_or_else(|| "-".to_owned(), |rtt| rtt.to_string()),
     ]
 }
@@ -183,7 +183,7 @@ fn write_sessions(out: &mut dyn Write, sessions: &Sessions) -> io::Result<()> {
         ("blocks", Right),
         ("%", Right),
         ("resent", Right),
-        ("age-ms", Right),
+        ("age-s", Right),
         ("rtt-us", Right),
     ];
     let rows: Vec<Vec<String>> = sessions.sessions.iter().map(session_row).collect();

@@ -51,7 +51,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_sessions: 65_536, max_unproven: 16_384, max_unproven_per_address: 256, errors_per_second: 1_000 }
+        Self { max_sessions: 64_000, max_unproven: 16_384, max_unproven_per_address: 256, errors_per_second: 1_000 }
     }
 }
 
@@ -360,6 +360,12 @@ impl Engine {
     /// A catalogue that no transfer reads any more, to be dropped elsewhere: giving back its memory takes a while.
     pub fn take_unread_catalogue(&mut self) -> Option<Arc<Catalogue>> {
         self.generations.take_unread()
+    }
+
+    /// Bytes that sessions take: their lines, indices, timers and queues. All of it is allocated at the beginning.
+    #[must_use]
+    pub fn session_bytes(&self) -> usize {
+        self.table.bytes() + self.timers.bytes() + self.ready.bytes()
     }
 
     /// What ARP and ND told.

@@ -52,7 +52,7 @@ fn rule_a_a_repeated_request_gets_the_same_reply_from_the_same_tid() {
             let block = u16::from(options.is_empty());
             bench.expect(&peer.ack(first[0].tid(), block), Outcome::AckProgress);
             bench.expect_silence(&peer.request("file", options), Outcome::RequestRepeated);
-            assert_eq!(peer.session(&bench).unwrap().acked_blocks, u64::from(block));
+            assert_eq!(peer.session(&bench).unwrap().acked_blocks, u32::from(block));
         }
     }
 }
@@ -375,7 +375,7 @@ fn time_may_wrap_in_mid_transfer() {
         assert!((19_000..21_000).contains(&srtt), "{srtt}");
         let times = times_of_sending(&mut bench, 1_000);
         assert!((3..=5).contains(&times.len()), "{times:?}");
-        assert!(peer.session(&bench).unwrap().age_ms < 2_000);
+        assert!(peer.session(&bench).unwrap().age_secs <= 2);
         bench.pass(10, 120_000);
         assert_eq!(bench.live_sessions(), 0);
     }

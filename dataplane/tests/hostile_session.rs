@@ -348,7 +348,7 @@ fn row32_stale_acks_around_the_rollover() {
             for stale in [before - 1, before - 63, before - 64, before - 10_000, acked + 1, acked + 64, before + 32_768]
             {
                 bench.expect_silence(&peer.ack(tid, stale as u16), Outcome::StaleAck);
-                assert_eq!(peer.session(&bench).unwrap().acked_blocks, before, "ACK {stale}");
+                assert_eq!(u64::from(peer.session(&bench).unwrap().acked_blocks), before, "ACK {stale}");
             }
         }
         let last = acked == 66_001;

@@ -133,13 +133,13 @@ impl LiveFleet {
             }
             .to_owned(),
             blksize: view.blksize,
-            windowsize: view.window,
-            acked_blocks: view.acked_blocks,
+            windowsize: view.window.into(),
+            acked_blocks: view.acked_blocks.into(),
             total_blocks: stream_bytes / blksize + 1,
-            acked_bytes: (view.acked_blocks * blksize).min(stream_bytes),
+            acked_bytes: (u64::from(view.acked_blocks) * blksize).min(stream_bytes),
             total_bytes: stream_bytes,
             resent_blocks: view.blocks_again.into(),
-            age_ms: view.age_ms.into(),
+            age_seconds: view.age_secs.into(),
             rtt_us: view.srtt_us.map(u64::from),
         }
     }

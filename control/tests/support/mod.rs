@@ -86,7 +86,7 @@ impl Fleet for FakeFleet {
             acked_bytes: 7_140,
             total_bytes: 14_280,
             resent_blocks: 0,
-            age_ms: 12,
+            age_seconds: 12,
             rtt_us: Some(250),
         };
         Sessions { sessions: vec![session; limit.min(1)], total: self.live_sessions(), truncated: true }

@@ -1,46 +1,63 @@
 //! Sessions that may send more, served in turn: nobody sends a second share before everybody had a first.
 
-use crate::session::SlotId;
+use crate::session::{BitSet, SlotId};
 
-/// A queue in which each slot stands at most once; never grows.
+/// A set of slots that is walked round and round; never grows.
 #[derive(Debug)]
 pub(super) struct Ready {
-    ring: Box<[SlotId]>,
-    head: usize,
+    slots: BitSet,
+    /// Where the walk goes on.
+    next: u32,
     len: usize,
-    /// One bit per slot: it stands in the ring.
-    queued: Box<[u64]>,
 }
 
 impl Ready {
     pub(super) fn new(slots: u32) -> Self {
-        let slots = slots as usize;
-        Self { ring: vec![SlotId::FIRST; slots].into(), head: 0, len: 0, queued: vec![0; slots.div_ceil(64)].into() }
+        Self { slots: BitSet::new(slots), next: 0, len: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn push(&mut self, slot: SlotId) {
-        let (word, bit) = (slot.index() / 64, 1_u64 << (slot.index() % 64));
-        if self.queued[word] & bit != 0 {
-            return;
-        }
-        self.queued[word] |= bit;
-        let tail = (self.head + self.len) % self.ring.len();
-        self.ring[tail] = slot;
-        self.len += 1;
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.bytes()
     }
 
+    #[inline]
+    pub(super) fn push(&mut self, slot: SlotId) {
+        self.len += usize::from(self.slots.insert(slot.number()));
+    }
+
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<SlotId> {
-        if self.len == 0 {
-            return None;
-        }
-        let slot = self.ring[self.head];
-        self.head = (self.head + 1) % self.ring.len();
+        let slot = self.slots.next_from(self.next).or_else(|| self.slots.next_from(0))?;
+        self.slots.remove(slot);
+        self.next = slot + 1;
         self.len -= 1;
-        self.queued[slot.index() / 64] &= !(1_u64 << (slot.index() % 64));
-        Some(slot)
+        Some(SlotId::new(slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_a_turn_before_anybody_has_two() {
+        let mut ready = Ready::new(200);
+        for slot in [150, 3, 70] {
+            ready.push(SlotId::new(slot));
+        }
+        ready.push(SlotId::new(70));
+        assert_eq!(ready.len(), 3, "nobody stands in it twice");
+        let mut turns = Vec::new();
+        for _ in 0..7 {
+            let slot = ready.pop().unwrap();
+            turns.push(slot.number());
+            ready.push(slot);
+        }
+        assert_eq!(turns, [3, 70, 150, 3, 70, 150, 3]);
     }
 }

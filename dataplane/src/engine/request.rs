@@ -4,7 +4,7 @@ use super::envelope::Envelope;
 use super::output::{Ending, Event};
 use super::{Engine, Outcome, Output};
 use crate::files::{FileId, Lookup, Name, NameError};
-use crate::session::{Client, History, List, Route, Session, SlotId};
+use crate::session::{Client, ClientKey, List, Route, Session, SlotId};
 use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
 use crate::time::Instant;
 use crate::wire::{Flow, Span, ethernet};
@@ -38,6 +38,7 @@ struct Refusal {
 const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
 const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
 const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
+const TOO_LONG: Refusal = Refusal { code: ErrorCode::OptionsRefused, text: "file too long for this blksize" };
 const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
 
 impl Engine {
@@ -89,7 +90,12 @@ impl Engine {
             window_bytes: self.policy.max_window_bytes,
         };
         let size = (!netascii).then(|| catalogue.file(file).len());
-        Ok(Wanted { file, granted: Granted::decide(&request.asked, &caps, size), netascii })
+        let granted = Granted::decide(&request.asked, &caps, size);
+        // Blocks are counted in 32 bit.
+        if Transfer::total_blocks(catalogue.stream_len(file, netascii), granted.blksize) > u64::from(u32::MAX) {
+            return Err(TOO_LONG);
+        }
+        Ok(Wanted { file, granted, netascii })
     }
 
     fn serve<O: Output>(
@@ -103,7 +109,8 @@ impl Engine {
     ) -> Outcome {
         let route =
             Route { client_mac: datagram.link.src.0, vlan: datagram.link.vlan.map(|tag| tag.0), local: datagram.local };
-        if let Some(slot) = self.table.find_client(&client) {
+        let key = self.table.key(&client);
+        if let Some(slot) = self.table.find_client(&client, key) {
             let same_request = self.is_same_request(slot, wanted);
             let session = self.table.get_mut(slot);
             let same_route = session.route() == route;
@@ -123,7 +130,7 @@ impl Engine {
             }
             self.end(slot, Ending::Replaced, out);
         }
-        match self.open(now, route, client, wanted, out) {
+        match self.open(now, route, (client, key), wanted, out) {
             Ok(slot) => {
                 self.first_reply(now, slot, frame, out);
                 Outcome::RequestOpened
@@ -137,7 +144,6 @@ impl Engine {
         session.generation == self.generations.current()
             && session.file == wanted.file
             && session.transfer.has_terms(&wanted.granted, wanted.netascii)
-            && self.table.history(slot).oack == wanted.granted.order
     }
 
     /// Makes a session, or says which limit is in the way.
@@ -145,7 +151,7 @@ impl Engine {
         &mut self,
         now: Instant,
         route: Route,
-        client: Client,
+        (client, key): (Client, ClientKey),
         wanted: &Wanted,
         out: &mut O,
     ) -> Result<SlotId, Outcome> {
@@ -162,10 +168,9 @@ impl Engine {
             self.end(lingering, Ending::Done, out);
         }
         let generation = self.generations.current();
-        let transfer = Transfer::new(&wanted.granted, wanted.netascii, &self.policy);
+        let transfer = Transfer::new(&wanted.granted, wanted.netascii, now, &self.policy);
         let session = Session::new(client, route, transfer, wanted.file, generation);
-        let history = History::begin(now, wanted.granted.order);
-        let slot = self.table.insert(session, history, &mut self.random).ok_or(Outcome::TableFull)?;
+        let slot = self.table.insert(session, key, &mut self.random, |_| true).ok_or(Outcome::TableFull)?;
         self.generations.begin_reading(generation);
         self.unproven += 1;
         self.unproven_by_address.add(client.ip());
@@ -186,11 +191,10 @@ impl Engine {
     /// The OACK of a session whose client has not answered it yet.
     pub(super) fn send_offer<O: Output>(&mut self, now: Instant, slot: SlotId, mut frame: O::Frame, out: &mut O) {
         let tid = self.table.tid(slot);
-        let order = self.table.history(slot).oack;
         let session = self.table.get_mut(slot);
         session.transfer.offer_sent(now, &self.policy);
         let size = self.generations.get(session.generation).file(session.file).len();
-        let granted = session.transfer.terms(order, size);
+        let granted = session.transfer.terms(size);
         let mut options = [0; REPLY_MAX];
         let mut packet = [0; REPLY_MAX];
         let written = granted
@@ -216,7 +220,7 @@ impl Engine {
         out: &mut O,
     ) -> Outcome {
         // RFC 1350 §4: a reply comes from a TID, not from the port of requests.
-        let tid = self.table.tids().tid(self.random.below(self.table.tids().groups()));
+        let tid = self.table.any_tid(&mut self.random);
         debug_assert_ne!(tid, REQUEST_PORT);
         self.send_error(now, datagram, tid, refusal.code, refusal.text, frame, Outcome::RequestRefused, out)
     }

@@ -7,7 +7,7 @@ use super::{Engine, Outcome, Output};
 use crate::port::Frame;
 use crate::session::{Client, List, Miss, SlotId};
 use crate::tftp::packet::data_header;
-use crate::tftp::transfer::low_bits;
+use crate::tftp::transfer::{TakenBlock, low_bits};
 use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, REQUEST_PORT};
 use crate::time::Instant;
 use crate::wire::Flow;
@@ -31,7 +31,7 @@ impl Engine {
         let client = Client::new(datagram.flow.addresses.src(), datagram.flow.src_port);
         let tid = datagram.flow.dst_port;
         let slot = match self.table.find(tid, &client) {
-            Ok(slot) if self.table.get(slot).route().local == datagram.local => slot,
+            Ok(slot) if self.table.get(slot).local() == datagram.local => slot,
             Err(Miss::Stranger) => return self.on_stranger(now, datagram, frame, out),
             Ok(_) | Err(Miss::NoSession) => return Outcome::NoSession,
         };
@@ -52,9 +52,8 @@ impl Engine {
             // Rule d: a late repeat of the last ACK is normal.
             return Outcome::AckRepeated;
         }
-        let len = self.generations.get(session.generation).stream_len(session.file, session.transfer.is_netascii());
         let was_proven = session.transfer.is_proven();
-        let effect = session.transfer.on_ack(now, block, len, &self.policy);
+        let effect = session.transfer.on_ack(now, block, &self.policy);
         if !was_proven && matches!(effect, AckEffect::Progress | AckEffect::Finished) {
             self.prove(now, slot);
         }
@@ -108,7 +107,7 @@ impl Engine {
     pub(super) fn on_unreachable<O: Output>(&mut self, quoted: &Flow, out: &mut O) -> Outcome {
         let client = Client::new(quoted.addresses.dst(), quoted.dst_port);
         match self.table.find(quoted.src_port, &client) {
-            Ok(slot) if self.interface.find(quoted.addresses.src()) == Some(self.table.get(slot).route().local) => {
+            Ok(slot) if self.interface.find(quoted.addresses.src()) == Some(self.table.get(slot).local()) => {
                 self.end(slot, Ending::Unreachable, out);
                 Outcome::Unreachable
             }
@@ -123,13 +122,13 @@ impl Engine {
         let session = self.table.get_mut(slot);
         let catalogue = self.generations.get(session.generation);
         let netascii = session.transfer.is_netascii();
-        let len = catalogue.stream_len(session.file, netascii);
-        if !session.transfer.may_send(len) {
+        if !session.transfer.may_send() {
             return;
         }
-        let block = session.transfer.take_block(now, &self.policy);
-        let (offset, bytes) = session.transfer.span(block.number, len);
-        let header = data_header(low_bits(block.number));
+        let len = catalogue.stream_len(session.file, netascii);
+        let block = session.transfer.take_block(now, len, &self.policy);
+        let TakenBlock { offset, bytes, .. } = block;
+        let header = data_header(low_bits(u64::from(block.number)));
         let offload = out.completes_checksums();
         let envelope = Envelope::of_session(&self.interface, session, tid);
         let written = if netascii {
@@ -148,11 +147,11 @@ impl Engine {
             // Only a received frame can be too short for a block that our MTU allows: the pool's are not.
             session.transfer.untake_block(block);
         }
-        if session.transfer.may_send(len) {
+        if session.transfer.may_send() {
             self.ready.push(slot);
         }
         if block.repeat {
-            self.table.history_mut(slot).add_repeat();
+            self.table.count_repeat(slot);
         }
     }
 
@@ -170,7 +169,7 @@ impl Engine {
 
     fn send_share<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
         for _ in 0..SHARE {
-            if !self.may_send(slot) {
+            if !self.table.get(slot).transfer.may_send() {
                 return;
             }
             if out.room() == 0 {
@@ -182,16 +181,8 @@ impl Engine {
             };
             self.send_block(now, slot, frame, out);
         }
-        if self.may_send(slot) {
+        if self.table.get(slot).transfer.may_send() {
             self.ready.push(slot);
-        }
-    }
-
-    fn may_send(&self, slot: SlotId) -> bool {
-        let session = self.table.get(slot);
-        session.transfer.has_room() && {
-            let catalogue = self.generations.get(session.generation);
-            session.transfer.may_send(catalogue.stream_len(session.file, session.transfer.is_netascii()))
         }
     }
 
@@ -212,18 +203,12 @@ impl Engine {
     #[cold]
     fn on_timer<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
         let random = u32::try_from(self.random.next_u64() >> 32).unwrap_or_default();
-        let age_ms = self.table.history(slot).age_ms(now);
-        let session = self.table.get_mut(slot);
-        let finished = session.transfer.is_finished();
-        if !finished && u64::from(age_ms) >= self.policy.max_transfer.millis_ceil() {
+        let transfer = &mut self.table.get_mut(slot).transfer;
+        if !transfer.is_finished() && u64::from(transfer.age_secs(now)) * 1_000_000 >= self.policy.max_transfer.micros()
+        {
             return self.end(slot, Ending::Overdue, out);
         }
-        let len = if finished {
-            0
-        } else {
-            self.generations.get(session.generation).stream_len(session.file, session.transfer.is_netascii())
-        };
-        match session.transfer.on_deadline(now, len, &self.policy, random) {
+        match transfer.on_deadline(now, &self.policy, random) {
             DeadlineEffect::NotYet => {}
             DeadlineEffect::OfferAgain => match out.allocate() {
                 Some(frame) => self.send_offer(now, slot, frame, out),
@@ -231,7 +216,7 @@ impl Engine {
             },
             DeadlineEffect::Again => self.ready.push(slot),
             DeadlineEffect::GiveUp { all_sent } => {
-                let ending = match (session.transfer.is_proven(), all_sent) {
+                let ending = match (transfer.is_proven(), all_sent) {
                     (false, _) => Ending::Unanswered,
                     (true, true) => Ending::Unconfirmed,
                     (true, false) => Ending::TimedOut,

@@ -35,15 +35,15 @@ pub struct SessionView {
     /// Bytes in a block.
     pub blksize: u16,
     /// Blocks in a window.
-    pub window: u16,
+    pub window: u8,
     /// Blocks acknowledged.
-    pub acked_blocks: u64,
+    pub acked_blocks: u32,
     /// Bytes of the stream; for netascii more than the file has.
     pub stream_bytes: Option<u64>,
     /// Blocks that went out more than once.
     pub blocks_again: u16,
-    /// Milliseconds since its request.
-    pub age_ms: u32,
+    /// Whole seconds since its request.
+    pub age_secs: u16,
     /// Smoothed round-trip time in microseconds.
     pub srtt_us: Option<u32>,
 }
@@ -63,7 +63,6 @@ impl Engine {
     fn view(&self, now: Instant, place: u32) -> Option<SessionView> {
         let slot = self.table.at_place(place)?;
         let session = self.table.get(slot);
-        let history = self.table.history(slot);
         let transfer = &session.transfer;
         let state = match (transfer.is_finished(), transfer.is_proven()) {
             (true, _) => SessionState::Lingering,
@@ -82,8 +81,8 @@ impl Engine {
             window: transfer.window(),
             acked_blocks: transfer.acked(),
             stream_bytes: catalogue.map(|catalogue| catalogue.stream_len(session.file, transfer.is_netascii())),
-            blocks_again: history.blocks_again,
-            age_ms: history.age_ms(now),
+            blocks_again: self.table.repeats(slot),
+            age_secs: transfer.age_secs(now),
             srtt_us: transfer.srtt_us(),
         })
     }

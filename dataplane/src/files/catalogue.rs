@@ -4,6 +4,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
 
 use super::arena::{Arena, ArenaBuilder, ArenaError, PageKind};
@@ -16,12 +17,13 @@ use super::netascii::{CHUNK, LineCounter, Netascii};
 pub struct GenerationId(pub u32);
 
 /// A file of one catalogue: the content, whatever names it has. Meaningless for another generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct FileId(u32);
 
 impl FileId {
     /// The first file of any catalogue.
+    #[cfg(test)]
     pub(crate) const FIRST: Self = Self(0);
 
     /// Counts from zero, without gaps.

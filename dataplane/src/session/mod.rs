@@ -1,19 +1,23 @@
 //! Who is being served: one 64-byte line per session in memory that is allocated once, found by TID with an array access.
 //! Knows the transfer's line, but no frame and no clock.
 
+mod bit_set;
 mod client_index;
-mod free_slots;
+mod slab;
 mod table;
 mod tid;
 mod timers;
 
-pub use table::{History, Miss, Table};
+pub(crate) use bit_set::BitSet;
+pub use client_index::ClientKey;
+pub use table::{Miss, Table};
 pub use tid::{TidSpace, WorkerIndex, WorkerShare};
 pub use timers::{List, Timers};
 
 use crate::files::FileId;
 use crate::random::Seed;
 use crate::tftp::Transfer;
+use bytemuck::{Pod, Zeroable};
 use core::net::{IpAddr, Ipv6Addr};
 
 /// A place in the session table of one worker.
@@ -21,7 +25,15 @@ use core::net::{IpAddr, Ipv6Addr};
 pub struct SlotId(u32);
 
 impl SlotId {
-    pub(crate) const FIRST: Self = Self(0);
+    pub(crate) const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number, from 0.
+    #[inline]
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
 
     #[inline]
     pub(crate) const fn index(self) -> usize {
@@ -30,10 +42,11 @@ impl SlotId {
 }
 
 /// A client's transport address: what makes two sessions different.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub struct Client {
     /// IPv4 as IPv4-mapped IPv6.
-    ip: [u8; 16],
+    ip: [u16; 8],
     port: u16,
 }
 
@@ -46,14 +59,14 @@ impl Client {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
-        Self { ip: ip.octets(), port }
+        Self { ip: bytemuck::cast(ip.octets()), port }
     }
 
     /// Its IP address; IPv4-mapped addresses come back as IPv4.
     #[must_use]
     #[inline]
     pub fn ip(&self) -> IpAddr {
-        Ipv6Addr::from(self.ip).to_canonical()
+        Ipv6Addr::from(bytemuck::cast::<_, [u8; 16]>(self.ip)).to_canonical()
     }
 
     /// Its UDP port.
@@ -62,11 +75,19 @@ impl Client {
         self.port
     }
 
+    /// Address and port as two words, for a fast hash.
+    #[inline]
+    fn words(&self) -> [u64; 2] {
+        let [high, low] = bytemuck::cast::<_, [u64; 2]>(self.ip);
+        // An IPv4-mapped address has zeros where the port goes.
+        [high, low ^ u64::from(self.port)]
+    }
+
     /// A keyed hash: the same for every worker of one appliance.
     #[must_use]
     pub fn hash(&self, seed: &Seed) -> u64 {
         let mut bytes = [0; 18];
-        bytes[..16].copy_from_slice(&self.ip);
+        bytes[..16].copy_from_slice(bytemuck::bytes_of(&self.ip));
         bytes[16..].copy_from_slice(&self.port.to_be_bytes());
         seed.hash(&bytes)
     }
@@ -84,7 +105,7 @@ pub struct Route {
 }
 
 /// One session's hot state: one cache line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Session {
     /// Progress.
@@ -134,19 +155,20 @@ impl Session {
         Route { client_mac: self.client_mac, vlan, local: self.local }
     }
 
-    /// An unused line. UDP port 0 is refused on input, so no live session has it.
-    const VACANT: Self = Self {
-        transfer: Transfer::VACANT,
-        client: Client { ip: [0; 16], port: 0 },
-        client_mac: [0; 6],
-        vlan: UNTAGGED,
-        file: FileId::FIRST,
-        local: 0,
-        generation: 0,
-    };
+    /// The number of our address that it is served from.
+    #[must_use]
+    #[inline]
+    pub const fn local(&self) -> u8 {
+        self.local
+    }
 
+    /// Whether nobody is served here. The line keeps its last client.
     #[inline]
     const fn is_vacant(&self) -> bool {
-        self.client.port == 0
+        self.transfer.is_vacant()
+    }
+
+    fn vacate(&mut self) {
+        self.transfer = Transfer::zeroed();
     }
 }

@@ -1,11 +1,10 @@
 //! The session table of one worker. Allocated once; a transfer's packets find their line by array access.
 
-use super::client_index::ClientIndex;
-use super::free_slots::FreeSlots;
+use super::bit_set::BitSet;
+use super::client_index::{ClientIndex, ClientKey};
+use super::slab::Slab;
 use super::{Client, Session, SlotId, TidSpace, WorkerShare};
 use crate::random::{Random, Seed};
-use crate::tftp::OptionOrder;
-use crate::time::Instant;
 
 /// Why a packet to a TID has no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,53 +15,35 @@ pub enum Miss {
     Stranger,
 }
 
+/// The random numbers that a worker draws for its table come from this stream of its seed.
+const STREAM: u64 = 0x7461_626c_6500;
+
+/// TIDs that are drawn for one session until one suits.
+const DRAWS: u32 = 64;
+
+/// TIDs that are drawn until one was not its client's the last time that it was used.
+const DRAWS_FOR_A_FRESH_ONE: u32 = 4;
+
 /// All sessions of one worker.
+///
+/// A TID has `ways` slots, told apart by their clients: a keyed hash of the client says which one is its own, so that a packet
+/// finds its line without a search. Slot = way × TIDs + number of the TID.
 #[derive(Debug)]
 pub struct Table {
-    sessions: Box<[Session]>,
-    histories: Box<[History]>,
-    tids: TidSpace,
-    /// Slots that share one TID, told apart by their clients.
-    ways: u32,
+    sessions: Slab<Session>,
+    /// Blocks that went out more than once, of each session; stays at the largest number.
+    repeats: Slab<u16>,
+    vacant: BitSet,
     by_client: ClientIndex,
-    free: FreeSlots,
+    tids: TidSpace,
+    /// TIDs in use: all of this worker's, unless a large table needs fewer.
+    groups: u32,
+    ways: u32,
+    /// How many ways behind its own one a session may be: more than none only once a way has been full.
+    reach: u32,
+    way_key: [u64; 2],
     live: u32,
     max_live: u32,
-}
-
-/// What is wanted of a session now and then, kept off its hot line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// Begin, milliseconds since the origin modulo 2^32.
-    began_ms: u32,
-    /// Blocks that went out more than once; stays at the largest number.
-    pub blocks_again: u16,
-    /// Options of the OACK, to say it again.
-    pub oack: OptionOrder,
-}
-
-impl History {
-    /// A session begins, with these options in its OACK.
-    #[must_use]
-    pub fn begin(now: Instant, oack: OptionOrder) -> Self {
-        Self { began_ms: low_millis(now), blocks_again: 0, oack }
-    }
-
-    /// Milliseconds since the begin, modulo 2^32 (49 days).
-    #[must_use]
-    pub fn age_ms(&self, now: Instant) -> u32 {
-        low_millis(now).wrapping_sub(self.began_ms)
-    }
-
-    /// A block goes out that went out before.
-    pub fn add_repeat(&mut self) {
-        self.blocks_again = self.blocks_again.saturating_add(1);
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
-fn low_millis(now: Instant) -> u32 {
-    now.millis() as u32
 }
 
 impl Table {
@@ -70,16 +51,23 @@ impl Table {
     #[must_use]
     pub fn new(max_live: u32, share: WorkerShare, seed: Seed) -> Self {
         let tids = TidSpace::new(share);
-        // All TIDs are in use however small the table is: the fewer there are, the easier they are to guess.
         let ways = max_live.div_ceil(tids.groups()).max(1);
-        let slots = tids.groups() * ways;
+        // However small the table is, all TIDs are in use: the fewer there are, the easier they are to guess.
+        let groups = if ways == 1 { tids.groups() } else { max_live.div_ceil(ways) };
+        let slots = groups * ways;
+        let mut vacant = BitSet::new(slots);
+        (0..slots).for_each(|slot| _ = vacant.insert(slot));
+        let mut keys = Random::new(seed, STREAM + u64::from(share.index.0));
         Self {
-            sessions: vec![Session::VACANT; slots as usize].into(),
-            histories: vec![History::default(); slots as usize].into(),
-            tids,
-            ways,
+            sessions: Slab::zeroed(slots),
+            repeats: Slab::zeroed(slots),
+            vacant,
             by_client: ClientIndex::new(seed, slots, max_live),
-            free: FreeSlots::all(slots),
+            tids,
+            groups,
+            ways,
+            reach: 0,
+            way_key: [keys.next_u64(), keys.next_u64()],
             live: 0,
             max_live,
         }
@@ -97,10 +85,10 @@ impl Table {
         self.live >= self.max_live
     }
 
-    /// How many places there are; more than live sessions are allowed.
+    /// How many places there are; a few more than live sessions are allowed.
     #[must_use]
-    pub fn slots(&self) -> u32 {
-        self.tids.groups() * self.ways
+    pub const fn slots(&self) -> u32 {
+        self.groups * self.ways
     }
 
     /// The TIDs of this worker.
@@ -109,55 +97,120 @@ impl Table {
         &self.tids
     }
 
+    /// A TID that a stranger cannot predict.
+    #[must_use]
+    pub fn any_tid(&self, random: &mut Random) -> u16 {
+        self.tids.tid(random.below(self.groups))
+    }
+
+    /// Bytes of memory in use, all of it allocated at the beginning.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.sessions.bytes() + self.repeats.bytes() + self.vacant.bytes() + self.by_client.bytes()
+    }
+
     /// The session that serves `client` from `tid`.
     ///
     /// # Errors
     /// [`Miss`] when there is none.
     #[inline]
     pub fn find(&self, tid: u16, client: &Client) -> Result<SlotId, Miss> {
-        let group = self.tids.group(tid).ok_or(Miss::NoSession)?;
-        let first = group * self.ways;
+        let group = self.tids.group(tid).filter(|&group| group < self.groups).ok_or(Miss::NoSession)?;
         let mut miss = Miss::NoSession;
-        for slot in first..first + self.ways {
-            let session = &self.sessions[slot as usize];
-            // A frame may well come from [::]:0, which is what a free place looks like.
+        for displacement in 0..=self.reach {
+            let slot = SlotId(self.way(client, displacement) * self.groups + group);
+            let session = self.get(slot);
             if session.is_vacant() {
                 continue;
             }
             if session.client() == client {
-                return Ok(SlotId(slot));
+                return Ok(slot);
             }
             miss = Miss::Stranger;
         }
         Err(miss)
     }
 
-    /// The session of `client`, whatever its TID.
+    /// The place where a client's session on `tid` is looked for first, if there can be one; to bring its line near.
     #[must_use]
-    pub fn find_client(&self, client: &Client) -> Option<SlotId> {
-        self.by_client.find(client, &self.sessions)
+    #[inline]
+    pub fn place_of(&self, tid: u16, client: &Client) -> Option<&Session> {
+        let group = self.tids.group(tid)?;
+        self.sessions.get((self.way(client, 0) * self.groups + group) as usize)
     }
 
-    /// Takes a session in; its place decides its TID. `None` when the table is full.
-    pub fn insert(&mut self, session: Session, history: History, random: &mut Random) -> Option<SlotId> {
+    /// Under what a client is known to [`find_client`](Self::find_client) and [`insert`](Self::insert).
+    #[must_use]
+    pub fn key(&self, client: &Client) -> ClientKey {
+        self.by_client.key(client)
+    }
+
+    /// The session of `client`, whatever its TID.
+    #[must_use]
+    pub fn find_client(&self, client: &Client, key: ClientKey) -> Option<SlotId> {
+        self.by_client.find(client, key, &self.sessions)
+    }
+
+    /// Takes a session in; its place decides its TID, which is one that `suits` if a few draws find one. `None` when the table is
+    /// full. `key` is its client's.
+    pub fn insert(
+        &mut self,
+        session: Session,
+        key: ClientKey,
+        random: &mut Random,
+        suits: impl Fn(u16) -> bool,
+    ) -> Option<SlotId> {
         if self.is_full() {
             return None;
         }
-        let slot = self.free.take(random)?;
-        self.by_client.insert(session.client(), slot);
+        let (slot, displacement) = (0..self.ways).find_map(|displacement| {
+            Some((self.draw(session.client(), displacement, random, &suits)?, displacement))
+        })?;
+        if !self.by_client.insert(key, slot) {
+            return None;
+        }
+        self.reach = self.reach.max(displacement);
+        self.vacant.remove(slot.0);
         self.sessions[slot.index()] = session;
-        self.histories[slot.index()] = history;
+        self.repeats[slot.index()] = 0;
         self.live += 1;
         Some(slot)
     }
 
+    /// A vacant slot of one of a client's ways, from a random TID on.
+    fn draw(
+        &self,
+        client: &Client,
+        displacement: u32,
+        random: &mut Random,
+        suits: impl Fn(u16) -> bool,
+    ) -> Option<SlotId> {
+        let first = self.way(client, displacement) * self.groups;
+        let mut drawn = None;
+        for draw in 0..DRAWS {
+            let from = first + random.below(self.groups);
+            let vacant = self.vacant.next_from(from).filter(|&slot| slot < first + self.groups);
+            let slot = SlotId(vacant.or_else(|| self.vacant.next_from(first).filter(|&slot| slot < from))?);
+            // RFC 1350 §4: the same TID again, and a late packet of the client's last transfer would pass for one of this.
+            let is_fresh = self.get(slot).client() != client || draw >= DRAWS_FOR_A_FRESH_ONE;
+            if is_fresh && suits(self.tid(slot)) {
+                return Some(slot);
+            }
+            drawn = Some(slot);
+        }
+        drawn
+    }
+
     /// Frees a place.
     pub fn remove(&mut self, slot: SlotId) {
-        let client = *self.sessions[slot.index()].client();
-        self.by_client.remove(&client, slot);
-        self.sessions[slot.index()] = Session::VACANT;
-        self.free.give_back(slot);
+        let key = self.key(self.get(slot).client());
+        self.by_client.remove(key, slot);
+        self.get_mut(slot).vacate();
+        self.vacant.insert(slot.0);
         self.live -= 1;
+        if self.live == 0 {
+            self.reach = 0;
+        }
     }
 
     /// The session in a slot.
@@ -173,22 +226,24 @@ impl Table {
         &mut self.sessions[slot.index()]
     }
 
-    /// What was noted about a session.
+    /// Blocks that went out more than once.
     #[must_use]
-    pub fn history(&self, slot: SlotId) -> &History {
-        &self.histories[slot.index()]
+    pub fn repeats(&self, slot: SlotId) -> u16 {
+        self.repeats[slot.index()]
     }
 
-    /// The same, to change it.
-    pub fn history_mut(&mut self, slot: SlotId) -> &mut History {
-        &mut self.histories[slot.index()]
+    /// A block goes out that went out before.
+    #[cold]
+    pub fn count_repeat(&mut self, slot: SlotId) {
+        let repeats = &mut self.repeats[slot.index()];
+        *repeats = repeats.saturating_add(1);
     }
 
     /// The TID of a slot.
     #[must_use]
     #[inline]
     pub fn tid(&self, slot: SlotId) -> u16 {
-        self.tids.tid(if self.ways == 1 { slot.0 } else { slot.0 / self.ways })
+        self.tids.tid(if self.ways == 1 { slot.0 } else { slot.0 % self.groups })
     }
 
     /// The live session in place number `place`, if there is one; for walking the table in bounded steps.
@@ -197,6 +252,21 @@ impl Table {
         let session = self.sessions.get(place as usize)?;
         (!session.is_vacant()).then_some(SlotId(place))
     }
+
+    /// The way of a client: its own, or one of those behind it.
+    #[inline]
+    fn way(&self, client: &Client, displacement: u32) -> u32 {
+        if self.ways == 1 {
+            return 0;
+        }
+        let [ip_high, ip_low] = client.words();
+        let [key_high, key_low] = self.way_key;
+        // The high half of a product of two keyed words: who does not know the key cannot aim at one way.
+        let product = u128::from(ip_high ^ key_high) * u128::from(ip_low ^ key_low);
+        let own = (((product >> 96) as u64 * u64::from(self.ways)) >> 32) as u32;
+        let way = own + displacement;
+        if way < self.ways { way } else { way - self.ways }
+    }
 }
 
 #[cfg(test)]
@@ -204,9 +274,12 @@ mod tests {
     use super::*;
     use crate::files::FileId;
     use crate::session::{Route, WorkerIndex};
-    use crate::tftp::Transfer;
+    use crate::tftp::options::{Asked, Caps, Granted};
+    use crate::tftp::{Policy, Transfer};
+    use crate::time::Instant;
     use core::net::{IpAddr, Ipv4Addr};
-    use std::collections::HashSet;
+    use proptest::prelude::*;
+    use std::collections::{HashMap, HashSet};
 
     const ALONE: WorkerShare = WorkerShare { index: WorkerIndex(0), workers: 1 };
 
@@ -217,16 +290,31 @@ mod tests {
         )
     }
 
+    fn transfer() -> Transfer {
+        let caps = Caps { blksize: 1_468, window_blocks: 64, window_bytes: 1 << 20 };
+        let granted = Granted::decide(&Asked::default(), &caps, None);
+        Transfer::new(&granted, false, Instant::ORIGIN, &Policy::default())
+    }
+
+    fn insert(table: &mut Table, session: Session, random: &mut Random) -> Option<SlotId> {
+        let key = table.key(session.client());
+        table.insert(session, key, random, |_| true)
+    }
+
+    fn find_client(table: &Table, client: &Client) -> Option<SlotId> {
+        table.find_client(client, table.key(client))
+    }
+
     fn session(number: u32) -> Session {
         // The VLAN tells them apart: a session's other fields mean nothing to the table.
         let vlan = Some(u16::try_from(number % 4_095).unwrap());
         let route = Route { client_mac: [2, 0, 0, 0, 0, 1], vlan, local: 0 };
-        Session::new(client(number), route, Transfer::VACANT, FileId::FIRST, 0)
+        Session::new(client(number), route, transfer(), FileId::FIRST, 0)
     }
 
     fn fill(table: &mut Table, count: u32) -> Vec<SlotId> {
         let mut random = Random::new(Seed([3; 16]), 0);
-        (0..count).map(|n| table.insert(session(n), History::default(), &mut random).unwrap()).collect()
+        (0..count).map(|n| insert(table, session(n), &mut random).unwrap()).collect()
     }
 
     #[test]
@@ -234,11 +322,11 @@ mod tests {
         let mut table = Table::new(200_000, ALONE, Seed([1; 16]));
         let slots = fill(&mut table, 200_000);
         assert!(table.is_full());
-        assert!(table.insert(session(999_999), History::default(), &mut Random::new(Seed([3; 16]), 1)).is_none());
+        assert!(insert(&mut table, session(999_999), &mut Random::new(Seed([3; 16]), 1)).is_none());
         for (number, &slot) in slots.iter().enumerate() {
             let number = u32::try_from(number).unwrap();
             assert_eq!(table.find(table.tid(slot), &client(number)), Ok(slot));
-            assert_eq!(table.find_client(&client(number)), Some(slot));
+            assert_eq!(find_client(&table, &client(number)), Some(slot));
             assert_eq!(*table.get(slot).client(), client(number));
             assert_eq!(table.get(slot).route().vlan, Some(u16::try_from(number % 4_095).unwrap()));
         }
@@ -246,7 +334,7 @@ mod tests {
             table.remove(slot);
         }
         assert_eq!(table.live(), 0);
-        assert_eq!(table.find_client(&client(5)), None);
+        assert_eq!(find_client(&table, &client(5)), None);
         assert!((0..table.slots()).all(|place| table.at_place(place).is_none()));
     }
 
@@ -264,23 +352,99 @@ mod tests {
     }
 
     #[test]
-    fn tids_rest_and_are_hard_to_guess() {
+    fn rfc1350_4_a_client_does_not_soon_get_its_last_tid_again() {
+        // Few TIDs, so that chance alone would soon repeat one.
+        let crowd = WorkerShare { index: WorkerIndex(3), workers: 1_024 };
+        let mut table = Table::new(60, crowd, Seed([1; 16]));
+        assert!(table.slots() < 64);
+        let mut random = Random::new(Seed([9; 16]), 0);
+        let mut seen = HashSet::new();
+        for _ in 0..24 {
+            let slot = insert(&mut table, session(7), &mut random).unwrap();
+            assert!(seen.insert(slot.0), "{slot:?}");
+            table.remove(slot);
+        }
+    }
+
+    #[test]
+    fn tids_are_spread_over_all_ports_however_small_the_table() {
         let mut table = Table::new(100, ALONE, Seed([1; 16]));
         let mut random = Random::new(Seed([9; 16]), 0);
-        let mut recent: Vec<u16> = Vec::new();
         let mut seen = HashSet::new();
+        let mut steps = HashSet::new();
+        let mut last = 0;
         for number in 0..20_000 {
-            let slot = table.insert(session(number), History::default(), &mut random).unwrap();
+            let slot = insert(&mut table, session(number), &mut random).unwrap();
             let tid = table.tid(slot);
-            assert!(!recent.contains(&tid), "TID {tid} was used again at once");
-            recent.push(tid);
-            if recent.len() > 10_000 {
-                recent.remove(0);
-            }
+            steps.insert(tid.wrapping_sub(last));
+            last = tid;
             seen.insert(tid);
             table.remove(slot);
         }
-        assert!(seen.len() > 10_000, "{}", seen.len());
+        // 20,000 draws from 64,512 leave 17,200 different ones on average.
+        assert!(seen.len() > 16_500, "{}", seen.len());
+        assert!(steps.len() > 16_500, "the next one does not follow from the last: {}", steps.len());
+        assert!(seen.iter().any(|&tid| tid < 2_000) && seen.iter().any(|&tid| tid > 65_000));
+    }
+
+    #[test]
+    fn a_tid_that_suits_is_found_if_there_is_one() {
+        let mut table = Table::new(1_000, ALONE, Seed([1; 16]));
+        let mut random = Random::new(Seed([9; 16]), 0);
+        let suits = |tid: u16| tid % 8 == 5;
+        let suited = (0..1_000)
+            .filter(|&number| {
+                let session = session(number);
+                let key = table.key(session.client());
+                let slot = table.insert(session, key, &mut random, suits).unwrap();
+                suits(table.tid(slot))
+            })
+            .count();
+        assert!(suited > 990, "{suited}");
+    }
+
+    #[test]
+    fn a_million_sessions_take_80_megabytes_with_their_timers() {
+        let table = Table::new(1_000_000, ALONE, Seed([1; 16]));
+        let timers = crate::session::Timers::new(table.slots(), Instant::ORIGIN);
+        let ready = BitSet::new(table.slots());
+        let bytes = table.bytes() + timers.bytes() + ready.bytes();
+        assert!(bytes <= 80_000_000, "{bytes}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_live_session_is_found_and_no_other(
+            max_live in 1_u32..300,
+            steps in proptest::collection::vec((0_u32..400, any::<bool>()), 1..600),
+        ) {
+            // 63 TIDs: many ways, and full ones.
+            let crowd = WorkerShare { index: WorkerIndex(1), workers: 1_024 };
+            let mut table = Table::new(max_live, crowd, Seed([1; 16]));
+            let mut random = Random::new(Seed([9; 16]), 0);
+            let mut model = HashMap::new();
+            for (number, open) in steps {
+                match (open, model.get(&number).copied()) {
+                    (true, None) => match insert(&mut table, session(number), &mut random) {
+                        Some(slot) => _ = model.insert(number, slot),
+                        None => prop_assert_eq!(u32::try_from(model.len()), Ok(max_live)),
+                    },
+                    (false, Some(slot)) => {
+                        table.remove(slot);
+                        model.remove(&number);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(u32::try_from(model.len()), Ok(table.live()));
+            }
+            for number in 0..400 {
+                prop_assert_eq!(find_client(&table, &client(number)), model.get(&number).copied());
+            }
+            for (&number, &slot) in &model {
+                prop_assert_eq!(table.find(table.tid(slot), &client(number)), Ok(slot));
+                prop_assert!(table.find(table.tid(slot), &client(number + 1_000)).is_err());
+            }
+        }
     }
 
     #[test]

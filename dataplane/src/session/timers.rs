@@ -3,7 +3,9 @@
 //! session that is looked at too early is simply put back.
 
 use super::SlotId;
+use super::slab::Slab;
 use crate::time::Instant;
+use bytemuck::{Pod, Zeroable};
 
 /// Milliseconds that the wheel spans; what is due later is looked at once per turn.
 const WHEEL: u32 = 8_192;
@@ -33,7 +35,8 @@ impl List {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
 struct Link {
     previous: u32,
     next: u32,
@@ -43,7 +46,7 @@ struct Link {
 #[derive(Debug)]
 pub struct Timers {
     /// One link per slot, then one ring head per millisecond of the wheel, then one per list.
-    links: Box<[Link]>,
+    links: Slab<Link>,
     slots: u32,
     /// The millisecond that the wheel has come to.
     tick: u64,
@@ -55,7 +58,8 @@ impl Timers {
     pub fn new(slots: u32, now: Instant) -> Self {
         let nodes = slots + WHEEL + UNPROVEN_STAGES + 1;
         // A node that is linked to itself is a slot in no ring, or an empty ring.
-        let links = (0..nodes).map(|node| Link { previous: node, next: node }).collect();
+        let mut links = Slab::zeroed(nodes);
+        (0..nodes).zip(&mut *links).for_each(|(node, link)| *link = Link { previous: node, next: node });
         Self { links, slots, tick: now.millis() }
     }
 
@@ -74,6 +78,12 @@ impl Timers {
     /// Takes a session out of wheel and lists.
     pub fn remove(&mut self, slot: SlotId) {
         self.unlink(slot.0);
+    }
+
+    /// Bytes of memory in use.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.links.bytes()
     }
 
     /// The oldest session of a list.

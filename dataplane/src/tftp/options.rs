@@ -1,6 +1,7 @@
 //! Option negotiation: what was asked, what is granted, how an OACK says so. RFC 2347, 2348, 2349, 7440.
 
 use super::packet::NoRoom;
+use bytemuck::{Pod, Zeroable};
 
 /// Block size without the option, RFC 1350 §2.
 pub const BLKSIZE_DEFAULT: u16 = 512;
@@ -48,7 +49,8 @@ impl OptionKind {
 }
 
 /// Which options an OACK holds, in the order in which they were asked; two bytes, so that a session can afford it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct OptionOrder(u16);
 
 impl OptionOrder {
@@ -127,7 +129,7 @@ pub struct Caps {
     /// Largest block in bytes: one frame of the port's MTU.
     pub blksize: u16,
     /// Most blocks in a window.
-    pub window_blocks: u16,
+    pub window_blocks: u8,
     /// Most bytes in a window.
     pub window_bytes: u32,
 }
@@ -138,7 +140,7 @@ pub struct Granted {
     /// Bytes in a block.
     pub blksize: u16,
     /// Blocks in a window.
-    pub window: u16,
+    pub window: u8,
     /// Seconds between retransmissions, when the client chose them.
     pub timeout: Option<u8>,
     /// File size in bytes, when the client asked.
@@ -156,8 +158,9 @@ impl Granted {
             Some(bytes) => u16::try_from(bytes).unwrap_or(u16::MAX).min(BLKSIZE_MAX).min(caps.blksize),
             None => BLKSIZE_DEFAULT,
         };
-        let by_bytes = u16::try_from(caps.window_bytes / u32::from(blksize)).unwrap_or(u16::MAX).max(1);
-        let window = asked.windowsize.unwrap_or(1).min(caps.window_blocks).min(by_bytes);
+        let by_bytes = u8::try_from(caps.window_bytes / u32::from(blksize)).unwrap_or(u8::MAX).max(1);
+        let window =
+            u8::try_from(asked.windowsize.unwrap_or(1)).unwrap_or(u8::MAX).min(caps.window_blocks).min(by_bytes);
         let tsize = if asked.order.contains(OptionKind::Tsize) { size } else { None };
         let order = if tsize.is_some() { asked.order } else { asked.order.without(OptionKind::Tsize) };
         Self { blksize, window, timeout: asked.timeout, tsize, order }

@@ -29,6 +29,8 @@ pub enum ErrorCode {
     IllegalOperation = 4,
     /// 5: unknown transfer ID.
     UnknownTransferId = 5,
+    /// 8: the options that were asked for cannot be had (RFC 2347).
+    OptionsRefused = 8,
 }
 
 /// A packet. Variable parts are borrowed; text is bytes, because nothing on the wire promises UTF-8.

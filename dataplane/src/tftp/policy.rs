@@ -22,8 +22,8 @@ pub struct Retransmission {
 pub struct Policy {
     /// Largest block in bytes that is granted, MTU permitting.
     pub max_blksize: u16,
-    /// Most blocks in flight; below 32768, so that block numbers stay unambiguous.
-    pub max_window_blocks: u16,
+    /// Most blocks in flight.
+    pub max_window_blocks: u8,
     /// Most bytes in flight.
     pub max_window_bytes: u32,
     /// Retransmission timing.

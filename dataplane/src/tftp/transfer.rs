@@ -1,12 +1,14 @@
 //! One read transfer as a state machine of half a cache line: which block may go, what an ACK means, when to send again.
-//! Sends nothing, reads no clock, and is told the length of the stream.
+//! Sends nothing, reads no clock, and is told the length of the stream when a block is taken.
 
 use super::options::{Granted, OptionOrder};
 use super::policy::Policy;
 use crate::time::{Duration, Instant};
+use bytemuck::{Pod, Zeroable};
 
 /// The moment, in milliseconds since the origin and modulo 2^32, at which a session wants to be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct Deadline(u32);
 
 impl Deadline {
@@ -67,19 +69,26 @@ pub enum DeadlineEffect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TakenBlock {
     /// Its number, from 1.
-    pub number: u64,
+    pub number: u32,
+    /// Where it begins in the stream.
+    pub offset: u64,
+    /// Its length: shorter than a full block, and maybe 0, where the stream ends.
+    pub bytes: u16,
+    /// It is the last one (RFC 1350 §6: the first that is not full).
+    pub last: bool,
     /// It went out before.
     pub repeat: bool,
 }
 
 /// Progress of one transfer.
 ///
-/// Blocks are counted from 1 in 64 bit; on the wire modulo 65536 (rollover to 0).
-#[derive(Clone, Copy, Debug)]
+/// Blocks are counted from 1 in 32 bit; on the wire modulo 65536 (rollover to 0). How many the stream has is not kept: the last one
+/// is known when it is taken.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Transfer {
     /// Every block up to this one has arrived.
-    acked: u64,
+    acked: u32,
     /// When the first block behind `acked` (or the OACK) was sent: microseconds modulo 2^32.
     window_started: u32,
     deadline: Deadline,
@@ -89,60 +98,53 @@ pub struct Transfer {
     rttvar: u16,
     /// Wait before sending again, in units of 4 ms.
     rto: u16,
-    /// The next block to send is `acked + cursor + 1`.
-    cursor: u16,
-    /// Blocks behind `acked` that were ever sent, and so may be acknowledged; more than `cursor` after a rewind.
-    sent: u16,
+    /// 0: no transfer at all.
     blksize: u16,
-    window: u16,
+    flags: u16,
+    /// Options of the OACK, to say it again.
+    oack: OptionOrder,
+    /// When it began: seconds modulo 2^16.
+    began: u16,
+    /// The next block to send is `acked + cursor + 1`.
+    cursor: u8,
+    /// Blocks behind `acked` that were ever sent, and so may be acknowledged; more than `cursor` after a rewind.
+    sent: u8,
+    window: u8,
     /// Timed repeats since the last progress.
     tries: u8,
-    flags: u8,
+    /// Spare.
+    reserved: u16,
 }
 
 /// An OACK is out, ACK 0 is awaited.
-const OFFERED: u8 = 1 << 0;
+const OFFERED: u16 = 1 << 0;
 /// The last block was acknowledged.
-const FINISHED: u8 = 1 << 1;
+const FINISHED: u16 = 1 << 1;
 /// Stream bytes are netascii.
-const NETASCII: u8 = 1 << 2;
+const NETASCII: u16 = 1 << 2;
 /// Something in flight was sent before: its ACK measures nothing (Karn).
-const AMBIGUOUS: u8 = 1 << 3;
+const AMBIGUOUS: u16 = 1 << 3;
 /// A repeat of the last ACK was already acted upon; cleared by progress.
-const REPEAT_SPENT: u8 = 1 << 4;
+const REPEAT_SPENT: u16 = 1 << 4;
 /// The deadline stands for a repeated ACK, not for silence.
-const HELD: u8 = 1 << 5;
+const HELD: u16 = 1 << 5;
 /// The client has answered from its address.
-const PROVEN: u8 = 1 << 6;
+const PROVEN: u16 = 1 << 6;
 /// The client chose the retransmission interval (RFC 2349).
-const FIXED_TIMEOUT: u8 = 1 << 7;
+const FIXED_TIMEOUT: u16 = 1 << 7;
+/// Block `acked + sent` is the stream's last.
+const LAST_SENT: u16 = 1 << 8;
 
 /// The clock granularity G of RFC 6298: a deadline is kept in whole milliseconds.
 const GRANULARITY_US: u32 = 1_000;
 const SRTT_UNIT_US: u32 = 32;
 const RTTVAR_UNIT_US: u32 = 16;
-const RTO_UNIT_MS: u64 = 4;
+const RTO_UNIT_MS: u32 = 4;
 
 impl Transfer {
-    /// The state of an unused session line.
-    pub(crate) const VACANT: Self = Self {
-        acked: 0,
-        window_started: 0,
-        deadline: Deadline(0),
-        srtt: 0,
-        rttvar: 0,
-        rto: 0,
-        cursor: 0,
-        sent: 0,
-        blksize: 0,
-        window: 0,
-        tries: 0,
-        flags: 0,
-    };
-
     /// A transfer on these terms; nothing has been sent.
     #[must_use]
-    pub fn new(granted: &Granted, netascii: bool, policy: &Policy) -> Self {
+    pub fn new(granted: &Granted, netascii: bool, now: Instant, policy: &Policy) -> Self {
         let mut flags = if granted.order.is_empty() { 0 } else { OFFERED };
         if netascii {
             flags |= NETASCII;
@@ -154,7 +156,22 @@ impl Transfer {
             }
             None => policy.retransmission.initial,
         };
-        Self { rto: rto_units(initial), blksize: granted.blksize, window: granted.window, flags, ..Self::VACANT }
+        Self {
+            rto: rto_units(initial),
+            blksize: granted.blksize,
+            window: granted.window,
+            flags,
+            oack: granted.order,
+            began: low_bits(now.millis() / 1_000),
+            ..Self::zeroed()
+        }
+    }
+
+    /// Whether this is a transfer at all, not a line of zeros.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn is_vacant(&self) -> bool {
+        self.blksize == 0
     }
 
     /// Bytes in a full block.
@@ -165,7 +182,7 @@ impl Transfer {
 
     /// Blocks in a window.
     #[must_use]
-    pub const fn window(&self) -> u16 {
+    pub const fn window(&self) -> u8 {
         self.window
     }
 
@@ -193,9 +210,9 @@ impl Transfer {
         self.has(PROVEN)
     }
 
-    /// Blocks that have arrived, in 64 bit.
+    /// Blocks that have arrived.
     #[must_use]
-    pub const fn acked(&self) -> u64 {
+    pub const fn acked(&self) -> u32 {
         self.acked
     }
 
@@ -214,22 +231,20 @@ impl Transfer {
     /// Seconds between repeats, where the client chose them.
     #[must_use]
     pub fn fixed_timeout(&self) -> Option<u8> {
-        self.has(FIXED_TIMEOUT).then(|| u8::try_from(u64::from(self.rto) * RTO_UNIT_MS / 1_000).unwrap_or(u8::MAX))
+        self.has(FIXED_TIMEOUT).then(|| u8::try_from(u32::from(self.rto) * RTO_UNIT_MS / 1_000).unwrap_or(u8::MAX))
     }
 
     /// Blocks of a stream of `len` bytes: the last one is shorter than a full block, and empty where the length is an exact
     /// multiple (RFC 1350 §6).
     #[must_use]
-    pub fn total_blocks(&self, len: u64) -> u64 {
-        len / u64::from(self.blksize) + 1
+    pub fn total_blocks(len: u64, blksize: u16) -> u64 {
+        len / u64::from(blksize.max(1)) + 1
     }
 
-    /// Where block `number` lies in the stream: offset and length in bytes.
+    /// Seconds since it began, modulo 2^16 (18 hours).
     #[must_use]
-    pub fn span(&self, number: u64, len: u64) -> (u64, u16) {
-        let offset = (number - 1) * u64::from(self.blksize);
-        let left = len.saturating_sub(offset);
-        (offset, u16::try_from(left).unwrap_or(u16::MAX).min(self.blksize))
+    pub fn age_secs(&self, now: Instant) -> u16 {
+        low_bits(now.millis() / 1_000).wrapping_sub(self.began)
     }
 
     /// Whether a request on these terms asks for what this transfer already does.
@@ -240,12 +255,19 @@ impl Transfer {
             && self.is_netascii() == netascii
             && self.has(FIXED_TIMEOUT) == granted.timeout.is_some()
             && self.fixed_timeout() == granted.timeout
+            && self.oack == granted.order
     }
 
-    /// The terms again, to repeat the OACK: `order` as it was granted, `size` in case that it was asked.
+    /// The terms again, to repeat the OACK: `size` in case that it was asked.
     #[must_use]
-    pub fn terms(&self, order: OptionOrder, size: u64) -> Granted {
-        Granted { blksize: self.blksize, window: self.window, timeout: self.fixed_timeout(), tsize: Some(size), order }
+    pub fn terms(&self, size: u64) -> Granted {
+        Granted {
+            blksize: self.blksize,
+            window: self.window,
+            timeout: self.fixed_timeout(),
+            tsize: Some(size),
+            order: self.oack,
+        }
     }
 
     /// Timed repeats since the last progress.
@@ -268,28 +290,32 @@ impl Transfer {
     /// Whether the window has room and the stream a block for it.
     #[must_use]
     #[inline]
-    pub fn may_send(&self, len: u64) -> bool {
-        self.has_room() && self.acked + u64::from(self.cursor) < self.total_blocks(len)
+    pub const fn may_send(&self) -> bool {
+        let all_out = self.has(LAST_SENT) && self.cursor == self.sent;
+        self.cursor < self.window && self.flags & (OFFERED | FINISHED) == 0 && !all_out
     }
 
-    /// Whether the window has room, whatever the stream has.
-    #[must_use]
+    /// Takes the next block of a stream of `len` bytes to send; only after [`may_send`](Self::may_send).
     #[inline]
-    pub const fn has_room(&self) -> bool {
-        self.cursor < self.window && self.flags & (OFFERED | FINISHED) == 0
-    }
-
-    /// Takes the next block to send; only after [`may_send`](Self::may_send).
-    #[inline]
-    pub fn take_block(&mut self, now: Instant, policy: &Policy) -> TakenBlock {
+    pub fn take_block(&mut self, now: Instant, len: u64, policy: &Policy) -> TakenBlock {
         if self.cursor == 0 {
             self.start_window(now);
         }
+        let before = self.acked.wrapping_add(u32::from(self.cursor));
+        let offset = u64::from(before) * u64::from(self.blksize);
+        let left = len.saturating_sub(offset);
+        let last = left < u64::from(self.blksize);
         self.cursor += 1;
         let repeat = self.cursor <= self.sent;
-        self.sent = self.sent.max(self.cursor);
+        if !repeat {
+            self.sent = self.cursor;
+            if last {
+                self.set(LAST_SENT);
+            }
+        }
         self.arm(now, policy);
-        TakenBlock { number: self.acked + u64::from(self.cursor), repeat }
+        let bytes = if last { low_bits(left) } else { self.blksize };
+        TakenBlock { number: before.wrapping_add(1), offset, bytes, last, repeat }
     }
 
     /// Gives the block back that was taken last: it could not be sent after all.
@@ -297,36 +323,29 @@ impl Transfer {
         self.cursor -= 1;
         if !block.repeat {
             self.sent -= 1;
+            self.clear(LAST_SENT);
         }
     }
 
     /// The client says that everything up to `block` has arrived.
     #[inline]
-    pub fn on_ack(&mut self, now: Instant, block: u16, len: u64, policy: &Policy) -> AckEffect {
-        if self.has(FINISHED) {
-            return AckEffect::Stale;
+    pub fn on_ack(&mut self, now: Instant, block: u16, policy: &Policy) -> AckEffect {
+        if self.flags & (OFFERED | FINISHED) != 0 {
+            return self.on_ack_outside(now, block, policy);
         }
-        if self.has(OFFERED) {
-            // RFC 2347: an OACK is acknowledged by ACK 0, and no DATA is sent before it.
-            if block != 0 {
-                return AckEffect::Stale;
-            }
-            self.clear(OFFERED);
-            self.advance(now, 0, policy);
-            return AckEffect::Progress;
-        }
-        // Rollover: the distance to the 64-bit position decides, not the number itself.
-        let distance = block.wrapping_sub(low_bits(self.acked));
+        // Rollover: the distance to the full position decides, not the number itself.
+        let distance = block.wrapping_sub(low_bits(u64::from(self.acked)));
         if distance == 0 {
             return self.on_repeat(now, policy);
         }
-        if distance > self.sent {
+        if distance > u16::from(self.sent) {
             return AckEffect::Stale;
         }
-        self.acked += u64::from(distance);
+        self.acked += u32::from(distance);
         // RFC 7440 §4: an ACK inside the window asks for what follows it; what was sent behind it is lost or ignored.
-        self.advance(now, self.sent - distance, policy);
-        if self.acked == self.total_blocks(len) {
+        let unacked = u16::from(self.sent) - distance;
+        self.advance(now, low_byte(unacked), policy);
+        if unacked == 0 && self.has(LAST_SENT) {
             self.set(FINISHED);
             self.deadline = Deadline::at(now + policy.linger);
             return AckEffect::Finished;
@@ -334,10 +353,23 @@ impl Transfer {
         AckEffect::Progress
     }
 
+    /// An ACK while no DATA is out.
+    #[cold]
+    fn on_ack_outside(&mut self, now: Instant, block: u16, policy: &Policy) -> AckEffect {
+        // RFC 2347: an OACK is acknowledged by ACK 0, and no DATA is sent before it.
+        if self.has(FINISHED) || block != 0 {
+            return AckEffect::Stale;
+        }
+        self.clear(OFFERED);
+        self.advance(now, 0, policy);
+        AckEffect::Progress
+    }
+
     /// A repeat of the last ACK. RFC 1123 §4.2.3.1: with one block in flight it is never answered by data, or each copy that
     /// the network makes doubles the rest of the transfer. With a window it may be the client's report of a lost first
     /// block; once until progress it is believed, but not before a round trip has passed in which a sound window would have
     /// been acknowledged.
+    #[cold]
     fn on_repeat(&mut self, now: Instant, policy: &Policy) -> AckEffect {
         let unmeasured = self.srtt == 0;
         if self.window == 1 || self.sent == 0 || unmeasured || self.has(REPEAT_SPENT) {
@@ -356,7 +388,7 @@ impl Transfer {
     }
 
     /// Looks at the clock. `random` spreads the repeats of clients that were lost together.
-    pub fn on_deadline(&mut self, now: Instant, len: u64, policy: &Policy, random: u32) -> DeadlineEffect {
+    pub fn on_deadline(&mut self, now: Instant, policy: &Policy, random: u32) -> DeadlineEffect {
         if self.deadline.millis_left(now) > 0 {
             return DeadlineEffect::NotYet;
         }
@@ -371,8 +403,7 @@ impl Transfer {
         let tries = if self.is_proven() { retransmission.tries } else { retransmission.unproven_tries };
         let silence = Duration::from_micros(self.rto(policy).micros() * (u64::from(self.tries) + 1));
         if self.tries >= tries || (self.has(FIXED_TIMEOUT) && silence >= policy.max_idle) {
-            let all_sent = self.acked + u64::from(self.sent) == self.total_blocks(len) && self.is_proven();
-            return DeadlineEffect::GiveUp { all_sent };
+            return DeadlineEffect::GiveUp { all_sent: self.has(LAST_SENT) && self.is_proven() };
         }
         self.tries += 1;
         if !self.has(FIXED_TIMEOUT) {
@@ -395,14 +426,13 @@ impl Transfer {
     }
 
     /// Bookkeeping of an ACK that brought something new, but left `unacked` blocks to be repeated.
-    fn advance(&mut self, now: Instant, unacked: u16, policy: &Policy) {
+    #[inline]
+    fn advance(&mut self, now: Instant, unacked: u8, policy: &Policy) {
         let elapsed_us = low_micros(now).wrapping_sub(self.window_started);
         if unacked == 0 && !self.has(AMBIGUOUS) {
             self.measure(elapsed_us, policy);
-        } else if u64::from(elapsed_us) * 4 < self.rto(policy).micros() && !self.has(FIXED_TIMEOUT) {
-            // Karn forbids to measure this; but where every window has a loss nothing would ever be measured, and a wait that
-            // was backed off once would stay so. An ACK that comes this much sooner lets it shrink again.
-            self.rto = (self.rto / 2).max(rto_units(policy.retransmission.min));
+        } else {
+            self.shrink_wait(elapsed_us, policy);
         }
         self.cursor = 0;
         self.sent = unacked;
@@ -415,7 +445,17 @@ impl Transfer {
         self.arm(now, policy);
     }
 
+    /// Karn forbids to measure an ACK of something sent twice; but where every window has a loss nothing would ever be measured,
+    /// and a wait that was backed off once would stay so. An ACK that comes this much sooner lets it shrink again.
+    #[cold]
+    fn shrink_wait(&mut self, elapsed_us: u32, policy: &Policy) {
+        if u64::from(elapsed_us) * 4 < self.rto(policy).micros() && !self.has(FIXED_TIMEOUT) {
+            self.rto = (self.rto / 2).max(rto_units(policy.retransmission.min));
+        }
+    }
+
     /// RFC 6298 §2.2 and §2.3, alpha = 1/8, beta = 1/4.
+    #[inline]
     fn measure(&mut self, sample_us: u32, policy: &Policy) {
         let old_us = self.srtt_us_or_zero();
         let (srtt_us, variation_us) = if old_us == 0 {
@@ -425,12 +465,13 @@ impl Transfer {
             let variation = old_variation - old_variation / 4 + old_us.abs_diff(sample_us) / 4;
             (old_us - old_us / 8 + sample_us / 8, variation)
         };
-        self.srtt = u16::try_from(srtt_us.div_ceil(SRTT_UNIT_US)).unwrap_or(u16::MAX).max(1);
-        self.rttvar = u16::try_from(variation_us / RTTVAR_UNIT_US).unwrap_or(u16::MAX);
+        self.srtt = saturate(srtt_us.div_ceil(SRTT_UNIT_US)).max(1);
+        self.rttvar = saturate(variation_us / RTTVAR_UNIT_US);
         if !self.has(FIXED_TIMEOUT) {
-            let rto_us = u64::from(self.srtt_us_or_zero()) + u64::from((4 * self.rttvar_us()).max(GRANULARITY_US));
+            let rto_us = self.srtt_us_or_zero() + (4 * self.rttvar_us()).max(GRANULARITY_US);
             let retransmission = &policy.retransmission;
-            let rto = Duration::from_micros(rto_us).clamp(retransmission.min, retransmission.max);
+            let rto = Duration::from_micros(u64::from(rto_us))
+                .clamp(retransmission.min, retransmission.max.max(retransmission.min));
             self.rto = rto_units(rto);
         }
     }
@@ -439,8 +480,11 @@ impl Transfer {
         self.window_started = low_micros(now);
     }
 
+    #[inline]
     fn arm(&mut self, now: Instant, policy: &Policy) {
-        if !self.has(HELD) {
+        if self.flags & (HELD | FIXED_TIMEOUT) == 0 {
+            self.deadline = Deadline(Deadline::at(now).0.wrapping_add(u32::from(self.rto) * RTO_UNIT_MS));
+        } else if !self.has(HELD) {
             self.deadline = Deadline::at(now + self.rto(policy));
         }
     }
@@ -451,7 +495,7 @@ impl Transfer {
             let backed_off = policy.retransmission.initial.micros() << self.tries.min(16);
             return Duration::from_micros(backed_off).min(policy.retransmission.max);
         }
-        let rto = Duration::from_millis(u64::from(self.rto) * RTO_UNIT_MS);
+        let rto = Duration::from_millis(u64::from(u32::from(self.rto) * RTO_UNIT_MS));
         // A client may ask for long waits, but not for more silence than any may have.
         if self.has(FIXED_TIMEOUT) { rto.min(policy.max_idle) } else { rto }
     }
@@ -464,21 +508,21 @@ impl Transfer {
         u32::from(self.rttvar) * RTTVAR_UNIT_US
     }
 
-    const fn has(&self, flag: u8) -> bool {
+    const fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
-    fn set(&mut self, flag: u8) {
+    fn set(&mut self, flag: u16) {
         self.flags |= flag;
     }
 
-    fn clear(&mut self, flags: u8) {
+    fn clear(&mut self, flags: u16) {
         self.flags &= !flags;
     }
 }
 
 fn rto_units(duration: Duration) -> u16 {
-    u16::try_from(duration.millis_ceil().div_ceil(RTO_UNIT_MS)).unwrap_or(u16::MAX)
+    u16::try_from(duration.millis_ceil().div_ceil(u64::from(RTO_UNIT_MS))).unwrap_or(u16::MAX)
 }
 
 /// A block number as it stands on the wire.
@@ -487,6 +531,19 @@ fn rto_units(duration: Duration) -> u16 {
 #[expect(clippy::cast_possible_truncation, reason = "block numbers are modulo 65536 on the wire")]
 pub const fn low_bits(block: u64) -> u16 {
     block as u16
+}
+
+/// For a number that is known to be below 256.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "said so above")]
+const fn low_byte(number: u16) -> u8 {
+    number as u8
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "what is too much becomes the most there is")]
+const fn saturate(number: u32) -> u16 {
+    if number > u16::MAX as u32 { u16::MAX } else { number as u16 }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "microseconds are compared modulo 2^32")]
