@@ -14,6 +14,7 @@ mod output;
 mod ready;
 mod request;
 mod serve;
+mod template;
 mod view;
 
 pub use interface::{ADDRESSES_MAX, Interface, LocalAddress, TooManyAddresses};
@@ -25,16 +26,18 @@ pub use view::{SessionState, SessionView};
 use crate::files::Catalogue;
 use crate::port::{Frame, ReceivedChecksums};
 use crate::random::{Random, Seed};
-use crate::session::{Client, Miss, Table, Timers, WorkerIndex, WorkerShare};
+use crate::session::{Client, Miss, SlotId, Table, Timers, WorkerIndex, WorkerShare};
+use crate::tftp::packet::ack_block;
 use crate::tftp::{Policy, REQUEST_PORT};
 use crate::time::Instant;
-use crate::wire::{self, Checks, Flow, Malformed, Packet, Parsed, Span, ethernet, icmpv4, icmpv6};
+use crate::wire::{self, Checks, Flow, Malformed, Packet, Parsed, ShortDatagram, Span, ethernet, icmpv4, icmpv6};
 use core::net::IpAddr;
 use generations::Generations;
 use limits::{ErrorBudget, UnprovenCounts};
 use ready::Ready;
 use request::Datagram;
 use std::sync::Arc;
+use template::Templates;
 
 /// How much of everything there may be in one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,7 @@ pub struct EngineConfig {
 #[derive(Debug)]
 pub struct Engine {
     interface: Interface,
+    templates: Templates,
     policy: Policy,
     limits: Limits,
     share: WorkerShare,
@@ -101,6 +105,8 @@ pub struct Engine {
     unproven: u32,
     lingering: u32,
     draining: bool,
+    /// Timers were looked at up to this millisecond.
+    timers_seen_ms: u64,
 }
 
 impl Engine {
@@ -118,6 +124,7 @@ impl Engine {
             errors: ErrorBudget::new(seed, limits.errors_per_second, now),
             unproven_by_address: UnprovenCounts::new(seed),
             random: Random::new(seed, u64::from(share.index.0)),
+            templates: Templates::new(&interface),
             interface,
             policy,
             limits,
@@ -127,6 +134,7 @@ impl Engine {
             unproven: 0,
             lingering: 0,
             draining: false,
+            timers_seen_ms: now.millis(),
         }
     }
 
@@ -141,6 +149,27 @@ impl Engine {
             ReceivedChecksums::Good => Checks::TRUST,
             ReceivedChecksums::Unchecked => Checks::VERIFY,
         };
+        if let Some(datagram) = ShortDatagram::parse(frame.bytes(), checks)
+            && let Some((slot, block)) = self.find_acked(&datagram)
+        {
+            return Some(self.on_ack(now, slot, block, frame, out));
+        }
+        self.handle_any(now, checks, frame, out)
+    }
+
+    /// The session and the block that an ACK speaks of; `None` when the datagram is anything else.
+    #[inline]
+    fn find_acked(&self, datagram: &ShortDatagram) -> Option<(SlotId, u16)> {
+        let block = ack_block(datagram.payload)?;
+        let client = Client::from_ipv4(datagram.src, datagram.src_port);
+        let slot = self.table.find(datagram.dst_port, &client).ok()?;
+        let is_for_us = datagram.dst_mac == self.interface.mac()
+            && self.interface.address(self.table.get(slot).local()) == IpAddr::V4(datagram.dst);
+        is_for_us.then_some((slot, block))
+    }
+
+    /// Any frame, whatever it is.
+    fn handle_any<O: Output>(&mut self, now: Instant, checks: Checks, frame: O::Frame, out: &mut O) -> Option<Outcome> {
         let parsed = match wire::parse(frame.bytes(), checks) {
             Ok(parsed) => parsed,
             Err(malformed) => return Some(self.on_malformed(malformed, frame, out)),

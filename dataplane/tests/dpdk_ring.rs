@@ -138,7 +138,7 @@ fn a_frame_passes(eal: &Eal) {
     assert!(!device.grants().tx_checksum && !device.grants().rx_checksum && !pair.completes_checksums());
 
     let mut frame = numbered(&mut pair, 7);
-    frame.attach(b"file bytes").expect("room for the payload");
+    frame.append(b"file bytes").expect("room for the payload");
     assert_eq!((frame.bytes().len(), pool.in_use()), (70, 1));
     let mut backlog = Backlog::new();
     backlog.push(frame);
@@ -201,12 +201,12 @@ fn frames_end_at_the_buffers_end(eal: &Eal) {
     frame.bytes_mut().fill(0xaa);
     let room = usize::from(ROOM);
     let payload = vec![0x55; room];
-    assert_eq!(frame.attach(&payload[..room - 99]), Err(TooLong));
+    assert_eq!(frame.append(&payload[..room - 99]), Err(TooLong));
     assert_eq!(frame.bytes(), [0xaa; 100], "unchanged");
-    frame.attach(&payload[..room - 100]).expect("fits exactly");
+    frame.append(&payload[..room - 100]).expect("fits exactly");
     assert_eq!((frame.bytes().len(), frame.bytes()[room - 1]), (room, 0x55));
-    assert_eq!(frame.attach(&[0]), Err(TooLong));
-    frame.attach(&[]).expect("nothing always fits");
+    assert_eq!(frame.append(&[0]), Err(TooLong));
+    frame.append(&[]).expect("nothing always fits");
     assert_eq!(frame.resize(room + 1), Err(TooLong));
     assert_eq!(frame.resize(0x1_0000_0000 + 5), Err(TooLong));
     assert_eq!(frame.bytes().len(), room);
@@ -342,7 +342,7 @@ fn a_chained_frame_is_not_linear(eal: &Eal) {
     let frame = &mut burst[0];
     assert!(!frame.is_linear());
     assert_eq!(frame.bytes(), [0x42; ROOM as usize]);
-    assert_eq!((frame.resize(10), frame.attach(&[1]), frame.resize(0)), (Err(TooLong), Err(TooLong), Err(TooLong)));
+    assert_eq!((frame.resize(10), frame.append(&[1]), frame.resize(0)), (Err(TooLong), Err(TooLong), Err(TooLong)));
     assert_eq!(pool.in_use(), 2);
     drop((burst, pair, device));
     assert_eq!(pool.in_use(), 0);

@@ -105,7 +105,7 @@ fn unfinished(port: &mut QueuePair, ipv4: bool) -> <QueuePair as Port>::Frame {
     let mut frame = port.allocate().expect("a frame");
     frame.resize(bytes.len()).expect("room");
     frame.bytes_mut().copy_from_slice(&bytes);
-    frame.attach(PAYLOAD).expect("room");
+    frame.append(PAYLOAD).expect("room");
     frame.request_checksums(ChecksumRequest { link_header_len: 14, network_header_len, ipv4 });
     frame
 }

@@ -150,37 +150,7 @@ void bp_mbuf_free(struct rte_mbuf *mbuf)
 	rte_pktmbuf_free(mbuf);
 }
 
-struct bp_span bp_mbuf_span(const struct rte_mbuf *mbuf)
-{
-	return (struct bp_span){
-		.data = rte_pktmbuf_mtod(mbuf, uint8_t *),
-		.len = mbuf->data_len,
-		.room = (uint32_t)mbuf->buf_len - mbuf->data_off,
-	};
-}
-
-bool bp_mbuf_is_linear(const struct rte_mbuf *mbuf)
-{
-	return mbuf->nb_segs == 1;
-}
-
-void bp_mbuf_set_len(struct rte_mbuf *mbuf, uint16_t len)
-{
-	mbuf->data_len = len;
-	mbuf->pkt_len = len;
-}
-
-/* NONE means: the data are verified, the field in the packet is not meaningful. Both are as good as GOOD.
- * A frame whose type the driver did not tell counts as IPv4, the stricter case. */
-bool bp_mbuf_checksums_good(const struct rte_mbuf *mbuf)
-{
-	uint64_t ip = mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
-	uint64_t l4 = mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-	bool ip_good = ip == RTE_MBUF_F_RX_IP_CKSUM_GOOD || ip == RTE_MBUF_F_RX_IP_CKSUM_NONE ||
-		       (ip == RTE_MBUF_F_RX_IP_CKSUM_UNKNOWN && RTE_ETH_IS_IPV6_HDR(mbuf->packet_type));
-
-	return ip_good && (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE);
-}
+_Static_assert(RTE_ETH_IS_IPV6_HDR(BP_PTYPE_L3_IPV6) && !RTE_ETH_IS_IPV6_HDR(RTE_PTYPE_L3_IPV4), "IPv6 is one bit");
 
 /* What reception said of the mbuf goes; how its buffer is held stays (as testpmd's macswap does it). */
 void bp_mbuf_request_checksums(struct rte_mbuf *mbuf, uint8_t l2_len, uint8_t l3_len, bool ipv4)

@@ -4,6 +4,7 @@
 #define BYPASSD_SHIM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <rte_dev.h>
@@ -24,11 +25,28 @@ enum bp_limit {
 	BP_MAX_LCORES = RTE_MAX_LCORE,
 };
 
-/* The linear bytes of an mbuf's first segment. Small enough to come back in two registers. */
-struct bp_span {
-	uint8_t *data;
-	uint32_t len;
-	uint32_t room; /* from data to the end of the buffer */
+/* Where the poll loop finds the fields of an mbuf that it needs for every frame: in Rust they are single loads and stores. */
+enum bp_mbuf_field {
+	BP_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr), /* void * */
+	BP_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off), /* u16 */
+	BP_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs), /* u16 */
+	BP_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags), /* u64 */
+	BP_MBUF_PACKET_TYPE = offsetof(struct rte_mbuf, packet_type), /* u32 */
+	BP_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len), /* u32 */
+	BP_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len), /* u16 */
+	BP_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len), /* u16 */
+};
+
+/* What reception says about checksums in ol_flags. */
+enum bp_rx_checksum {
+	BP_RX_IP_CKSUM_MASK = RTE_MBUF_F_RX_IP_CKSUM_MASK,
+	BP_RX_IP_CKSUM_UNKNOWN = RTE_MBUF_F_RX_IP_CKSUM_UNKNOWN,
+	BP_RX_IP_CKSUM_GOOD = RTE_MBUF_F_RX_IP_CKSUM_GOOD,
+	BP_RX_IP_CKSUM_NONE = RTE_MBUF_F_RX_IP_CKSUM_NONE,
+	BP_RX_L4_CKSUM_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK,
+	BP_RX_L4_CKSUM_GOOD = RTE_MBUF_F_RX_L4_CKSUM_GOOD,
+	BP_RX_L4_CKSUM_NONE = RTE_MBUF_F_RX_L4_CKSUM_NONE,
+	BP_PTYPE_L3_IPV6 = RTE_PTYPE_L3_IPV6, /* the bit that all IPv6 types have */
 };
 
 struct bp_port_info {
@@ -96,10 +114,6 @@ uint16_t bp_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uin
 /* Mbufs. */
 struct rte_mbuf *bp_mbuf_alloc(struct rte_mempool *pool);
 void bp_mbuf_free(struct rte_mbuf *mbuf);
-struct bp_span bp_mbuf_span(const struct rte_mbuf *mbuf);
-bool bp_mbuf_is_linear(const struct rte_mbuf *mbuf);
-void bp_mbuf_set_len(struct rte_mbuf *mbuf, uint16_t len); /* of a linear mbuf */
-bool bp_mbuf_checksums_good(const struct rte_mbuf *mbuf);
 void bp_mbuf_request_checksums(struct rte_mbuf *mbuf, uint8_t l2_len, uint8_t l3_len, bool ipv4);
 
 #endif

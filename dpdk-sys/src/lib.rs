@@ -1,7 +1,11 @@
 //! Raw DPDK: an exact list of its functions and the `bp_` shim for its inline ones. Adds no safety and no policy.
 //!
-//! `rte_mbuf` and `rte_mempool` are opaque: no field of theirs is named in Rust, because their layout differs between
-//! releases. The safe layer is `dataplane::dpdk`.
+//! `rte_mbuf` and `rte_mempool` are opaque: their layout differs between releases, so the few fields that the poll loop reads are
+//! found at the offsets that the C compiler tells. The safe layer is `dataplane::dpdk`.
+
+mod mbuf;
+
+pub use mbuf::{Span, mbuf_checksums_good, mbuf_is_linear, mbuf_set_len, mbuf_span};
 
 /// Version of the libdpdk that this crate was compiled against, as pkg-config tells it (`22.11.11`).
 pub const BUILT_VERSION: &str = env!("DPDK_SYS_BUILT_VERSION");

@@ -78,9 +78,9 @@ fn a_frame_comes_back_from_net_ring() {
     let mut mbuf = unsafe { sys::bp_mbuf_alloc(pool) };
     assert!(!mbuf.is_null());
     // SAFETY: a fresh mbuf is linear and has more than 64 bytes of room.
-    unsafe { sys::bp_mbuf_set_len(mbuf, 64) };
+    unsafe { sys::mbuf_set_len(mbuf, 64) };
     // SAFETY: the mbuf is ours.
-    let span = unsafe { sys::bp_mbuf_span(mbuf) };
+    let span = unsafe { sys::mbuf_span(mbuf) };
     assert_eq!((span.len, span.room), (64, 2048));
     // SAFETY: `span` covers 64 writable bytes of our mbuf.
     unsafe { span.data.write_bytes(0x5a, 64) };
@@ -91,7 +91,7 @@ fn a_frame_comes_back_from_net_ring() {
     // SAFETY: the port is started; there is a place for one mbuf.
     assert_eq!(unsafe { sys::bp_rx_burst(port, 0, &raw mut received, 1) }, 1);
     // SAFETY: the received mbuf is ours.
-    let span = unsafe { sys::bp_mbuf_span(received) };
+    let span = unsafe { sys::mbuf_span(received) };
     assert_eq!(span.len, 64);
     // SAFETY: 64 initialised bytes of our mbuf, which is alive until it is freed below.
     let bytes = unsafe { core::slice::from_raw_parts(span.data, 64) };

@@ -40,23 +40,23 @@ impl Mbuf {
     }
 
     #[inline]
-    fn span(&self) -> sys::bp_span {
+    fn span(&self) -> sys::Span {
         // SAFETY: the mbuf is live and ours; it is only read.
-        unsafe { sys::bp_mbuf_span(self.0.as_ptr()) }
+        unsafe { sys::mbuf_span(self.0.as_ptr()) }
     }
 
     /// Of a linear mbuf.
     #[inline]
     fn set_len(&mut self, len: u16) {
         // SAFETY: the mbuf is live and ours; callers checked `len` against its room and that nothing is chained to it.
-        unsafe { sys::bp_mbuf_set_len(self.0.as_ptr(), len) };
+        unsafe { sys::mbuf_set_len(self.0.as_ptr(), len) };
     }
 
     /// The new total length, when the only segment has room for it.
     #[inline]
-    fn fits(&self, len: usize, room: u32) -> Result<u16, TooLong> {
+    fn fits(&self, len: usize, room: u16) -> Result<u16, TooLong> {
         match u16::try_from(len) {
-            Ok(short) if u32::from(short) <= room && self.is_linear() => Ok(short),
+            Ok(short) if short <= room && self.is_linear() => Ok(short),
             _ => Err(TooLong),
         }
     }
@@ -68,20 +68,20 @@ impl Frame for Mbuf {
         let span = self.span();
         // SAFETY: DPDK keeps `len` within the segment's buffer, whose memory was zeroed when it was mapped; nobody writes to
         // it while `self` is borrowed.
-        unsafe { slice::from_raw_parts(span.data, span.len as usize) }
+        unsafe { slice::from_raw_parts(span.data, usize::from(span.len)) }
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         let span = self.span();
         // SAFETY: as in `bytes`, and `self` is borrowed for this slice alone.
-        unsafe { slice::from_raw_parts_mut(span.data, span.len as usize) }
+        unsafe { slice::from_raw_parts_mut(span.data, usize::from(span.len)) }
     }
 
     #[inline]
     fn is_linear(&self) -> bool {
         // SAFETY: the mbuf is live and ours; it is only read.
-        unsafe { sys::bp_mbuf_is_linear(self.0.as_ptr()) }
+        unsafe { sys::mbuf_is_linear(self.0.as_ptr()) }
     }
 
     /// A chained mbuf cannot be resized.
@@ -94,15 +94,15 @@ impl Frame for Mbuf {
 
     /// One copy behind the bytes of the only segment.
     #[inline]
-    fn attach(&mut self, payload: &[u8]) -> Result<(), TooLong> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         let span = self.span();
-        let used = span.len as usize;
-        let len = self.fits(used.saturating_add(payload.len()), span.room)?;
+        let used = usize::from(span.len);
+        let len = self.fits(used.saturating_add(bytes.len()), span.room)?;
         // SAFETY: `used` is within the buffer.
         let tail = unsafe { span.data.add(used) };
-        // SAFETY: `payload` fits between `tail` and the buffer's end, as `fits` found. It cannot overlap it: what is readable
+        // SAFETY: `bytes` fits between `tail` and the buffer's end, as `fits` found. It cannot overlap it: what is readable
         // of this buffer is only lent out by borrowing `self`, which is borrowed mutably here.
-        unsafe { tail.copy_from_nonoverlapping(payload.as_ptr(), payload.len()) };
+        unsafe { tail.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.set_len(len);
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Frame for Mbuf {
     #[inline]
     fn received_checksums(&self) -> ReceivedChecksums {
         // SAFETY: the mbuf is live and ours; it is only read.
-        if unsafe { sys::bp_mbuf_checksums_good(self.0.as_ptr()) } {
+        if unsafe { sys::mbuf_checksums_good(self.0.as_ptr()) } {
             ReceivedChecksums::Good
         } else {
             ReceivedChecksums::Unchecked

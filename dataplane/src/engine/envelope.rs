@@ -21,7 +21,6 @@ impl Envelope {
     }
 
     /// To the client of a session, from its TID; the way was fixed when the session began.
-    #[inline]
     pub(super) fn of_session(interface: &Interface, session: &Session, tid: u16) -> Self {
         let route = session.route();
         let client = session.client();
@@ -39,43 +38,15 @@ impl Envelope {
         Self { link, flow: Flow { addresses, src_port: tid, dst_port: client.port() } }
     }
 
-    /// Makes `frame` a datagram that holds `head` and, by reference where the port likes, `payload`.
-    #[inline]
-    pub(super) fn write<F: Frame>(
-        &self,
-        frame: &mut F,
-        head: &[u8],
-        payload: &[u8],
-        offload: bool,
-    ) -> Result<(), TooLong> {
+    /// Makes `frame` a datagram that holds `payload`.
+    pub(super) fn write<F: Frame>(&self, frame: &mut F, payload: &[u8], offload: bool) -> Result<(), TooLong> {
         let start = self.header_len();
-        frame.resize(start + head.len())?;
-        frame.bytes_mut()[start..].copy_from_slice(head);
-        frame.attach(payload)?;
-        let sum = if offload { Sum::ZERO } else { Sum::of(head).combine(sum_behind(head.len(), payload)) };
-        self.write_headers(frame, head.len() + payload.len(), sum, offload)
+        frame.resize(start + payload.len())?;
+        frame.bytes_mut()[start..].copy_from_slice(payload);
+        let sum = if offload { Sum::ZERO } else { Sum::of(payload) };
+        self.write_headers(frame, payload.len(), sum, offload)
     }
 
-    /// The same for a payload that has to be made: `fill` writes its `len` bytes.
-    pub(super) fn write_made<F: Frame>(
-        &self,
-        frame: &mut F,
-        head: &[u8],
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-        offload: bool,
-    ) -> Result<(), TooLong> {
-        let start = self.header_len();
-        frame.resize(start + head.len() + len)?;
-        let body = &mut frame.bytes_mut()[start..];
-        let (head_place, made) = body.split_at_mut(head.len());
-        head_place.copy_from_slice(head);
-        fill(made);
-        let sum = if offload { Sum::ZERO } else { Sum::of(body) };
-        self.write_headers(frame, head.len() + len, sum, offload)
-    }
-
-    #[inline]
     fn write_headers<F: Frame>(
         &self,
         frame: &mut F,
@@ -129,12 +100,4 @@ impl Envelope {
             Addresses::V6 { .. } => ipv6::HEADER_LEN,
         }
     }
-}
-
-/// The sum of `payload` as it counts behind a head of `head_len` bytes: behind an odd one each byte is in the other half of its
-/// word, which in one's complement arithmetic is a swap of the sum's bytes (RFC 1071 §2).
-#[inline]
-fn sum_behind(head_len: usize, payload: &[u8]) -> Sum {
-    let sum = Sum::of(payload);
-    if head_len.is_multiple_of(2) { sum } else { Sum::from_folded(sum.fold().swap_bytes()) }
 }

@@ -1,6 +1,6 @@
 //! What an engine hands out: frames, and what happened. Implemented by the worker and by tests; the engine itself keeps no count.
 
-use crate::port::Frame;
+use crate::port::{Frame, Payload, TooLong};
 use crate::session::WorkerIndex;
 
 /// Where the engine's frames and reports go.
@@ -20,6 +20,15 @@ pub trait Output {
 
     /// Whether the port completes checksums.
     fn completes_checksums(&self) -> bool;
+
+    /// Puts file bytes behind a frame's linear bytes, by reference or by one copy.
+    ///
+    /// # Errors
+    /// [`TooLong`] when they do not fit; the frame is unchanged.
+    fn attach(&mut self, frame: &mut Self::Frame, payload: Payload<'_>) -> Result<(), TooLong>;
+
+    /// Brings a place near that will be read soon.
+    fn prefetch<T>(&self, place: &T);
 
     /// Passes a received frame to the worker that owns its flow.
     ///

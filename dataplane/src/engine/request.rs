@@ -203,7 +203,7 @@ impl Engine {
             .ok()
             .and_then(|len| {
                 let envelope = Envelope::of_session(&self.interface, session, tid);
-                envelope.write(&mut frame, &packet[..len], &[], out.completes_checksums()).ok()
+                envelope.write(&mut frame, &packet[..len], out.completes_checksums()).ok()
             });
         match written {
             Some(()) => out.send(frame),
@@ -246,7 +246,7 @@ impl Engine {
         let written = Packet::Error { code: code as u16, message: text.as_bytes() }
             .emit(&mut packet)
             .ok()
-            .and_then(|len| envelope.write(&mut frame, &packet[..len], &[], out.completes_checksums()).ok());
+            .and_then(|len| envelope.write(&mut frame, &packet[..len], out.completes_checksums()).ok());
         match written {
             Some(()) => {
                 out.send(frame);

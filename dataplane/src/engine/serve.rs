@@ -1,16 +1,15 @@
 //! Running transfers: what ACKs, ERROR packets and timers do to a session, and the blocks that follow.
 
-use super::envelope::Envelope;
 use super::output::{Ending, Event};
 use super::request::Datagram;
+use super::template::Block;
 use super::{Engine, Outcome, Output};
-use crate::port::Frame;
+use crate::port::{ArenaNumber, Frame, Payload};
 use crate::session::{Client, List, Miss, SlotId};
-use crate::tftp::packet::data_header;
 use crate::tftp::transfer::{TakenBlock, low_bits};
 use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, REQUEST_PORT};
 use crate::time::Instant;
-use crate::wire::Flow;
+use crate::wire::{Flow, Sum};
 
 /// Blocks that one session may send before the next one has its turn.
 const SHARE: u32 = 8;
@@ -46,7 +45,14 @@ impl Engine {
     }
 
     #[inline]
-    fn on_ack<O: Output>(&mut self, now: Instant, slot: SlotId, block: u16, frame: O::Frame, out: &mut O) -> Outcome {
+    pub(super) fn on_ack<O: Output>(
+        &mut self,
+        now: Instant,
+        slot: SlotId,
+        block: u16,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Outcome {
         let session = self.table.get_mut(slot);
         if session.transfer.is_finished() {
             // Rule d: a late repeat of the last ACK is normal.
@@ -54,15 +60,18 @@ impl Engine {
         }
         let was_proven = session.transfer.is_proven();
         let effect = session.transfer.on_ack(now, block, &self.policy);
-        if !was_proven && matches!(effect, AckEffect::Progress | AckEffect::Finished) {
-            self.prove(now, slot);
-        }
         match effect {
             AckEffect::Progress => {
                 self.send_block(now, slot, frame, out);
+                if !was_proven {
+                    self.prove(now, slot);
+                }
                 Outcome::AckProgress
             }
             AckEffect::Finished => {
+                if !was_proven {
+                    self.prove(now, slot);
+                }
                 self.finish(slot, out);
                 Outcome::AckFinished
             }
@@ -128,19 +137,29 @@ impl Engine {
         let len = catalogue.stream_len(session.file, netascii);
         let block = session.transfer.take_block(now, len, &self.policy);
         let TakenBlock { offset, bytes, .. } = block;
-        let header = data_header(low_bits(u64::from(block.number)));
         let offload = out.completes_checksums();
-        let envelope = Envelope::of_session(&self.interface, session, tid);
-        let written = if netascii {
-            let fill = |place: &mut [u8]| {
-                catalogue.read_netascii(session.file, offset, place);
-            };
-            envelope.write_made(&mut frame, &header, usize::from(bytes), fill, offload)
-        } else {
-            let payload = catalogue.bytes(session.file, offset..offset + u64::from(bytes));
-            envelope.write(&mut frame, &header, payload, offload)
-        };
+        let header_len = self.templates.header_len(session);
+        let filled = frame.resize(header_len).and_then(|()| {
+            if netascii {
+                frame.resize(header_len + usize::from(bytes))?;
+                let made = &mut frame.bytes_mut()[header_len..];
+                catalogue.read_netascii(session.file, offset, made);
+                Ok(Sum::of(made))
+            } else {
+                let payload = catalogue.bytes(session.file, offset..offset + u64::from(bytes));
+                out.attach(&mut frame, Payload { bytes: payload, arena: ArenaNumber(session.generation) })?;
+                Ok(if offload { Sum::ZERO } else { Sum::of(payload) })
+            }
+        });
+        let written = filled.and_then(|sum| {
+            let sum = (!offload).then_some(sum);
+            let block = Block { tid, number: low_bits(u64::from(block.number)), len: bytes, sum };
+            self.templates.write(frame.bytes_mut(), session, &block)
+        });
         if written.is_ok() {
+            if offload {
+                frame.request_checksums(self.templates.checksum_request(session));
+            }
             out.send(frame);
             out.report(Event::BlockSent { bytes, repeat: block.repeat });
         } else {
@@ -189,13 +208,23 @@ impl Engine {
     /// Looks after sessions whose time has come, a bounded number of them.
     #[inline]
     pub fn run_timers<O: Output>(&mut self, now: Instant, out: &mut O) {
+        // Deadlines are whole milliseconds: within one there is nothing new to see.
+        if now.millis() != self.timers_seen_ms {
+            self.run_due(now, out);
+        }
+    }
+
+    fn run_due<O: Output>(&mut self, now: Instant, out: &mut O) {
         for _ in 0..TIMERS_PER_POLL {
             if out.room() == 0 {
                 return;
             }
             let table = &self.table;
             let is_due = |slot| table.get(slot).transfer.deadline().millis_left(now) == 0;
-            let Some(slot) = self.timers.next_due(now, is_due) else { return };
+            let Some(slot) = self.timers.next_due(now, is_due) else {
+                self.timers_seen_ms = now.millis();
+                return;
+            };
             self.on_timer(now, slot, out);
         }
     }
@@ -239,7 +268,8 @@ impl Engine {
         }
     }
 
-    /// The client has answered from its address: it now counts as real.
+    /// The client has answered from its address: it now counts as real, and its deadline may have come nearer.
+    #[cold]
     fn prove(&mut self, now: Instant, slot: SlotId) {
         let ip = self.table.get(slot).client().ip();
         self.unproven -= 1;

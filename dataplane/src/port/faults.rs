@@ -1,8 +1,10 @@
 //! Faults as middleware: wraps any port and loses, copies, reorders and damages its frames, empties its pool and fills its
 //! transmit ring, all from one seed.
 
-use super::{Backlog, Burst, Frame, Port};
+use super::{ArenaNumber, Backlog, Burst, Frame, Payload, Port, TooLong};
+use crate::files::Arena;
 use crate::random::{Random, Seed};
+use std::sync::Arc;
 
 /// How often each fault strikes, in thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl<P: Port> Faulty<P> {
 
     fn copy(&mut self, frame: &P::Frame) -> Option<P::Frame> {
         let mut copy = self.port.allocate()?;
-        copy.attach(frame.bytes()).ok()?;
+        copy.append(frame.bytes()).ok()?;
         Some(copy)
     }
 }
@@ -126,5 +128,17 @@ impl<P: Port> Port for Faulty<P> {
 
     fn completes_checksums(&self) -> bool {
         self.port.completes_checksums()
+    }
+
+    fn attach(&mut self, frame: &mut P::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
+        self.port.attach(frame, payload)
+    }
+
+    fn lend(&mut self, number: ArenaNumber, arena: &Arc<Arena>) {
+        self.port.lend(number, arena);
+    }
+
+    fn reclaim(&mut self, number: ArenaNumber) -> bool {
+        self.port.reclaim(number)
     }
 }

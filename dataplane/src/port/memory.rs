@@ -31,7 +31,7 @@ impl MemoryPool {
     #[must_use]
     pub fn frame(&self, bytes: &[u8]) -> Option<MemoryFrame> {
         let mut frame = self.allocate()?;
-        frame.attach(bytes).ok()?;
+        frame.append(bytes).ok()?;
         Some(frame)
     }
 }
@@ -82,11 +82,11 @@ impl Frame for MemoryFrame {
         Ok(())
     }
 
-    fn attach(&mut self, payload: &[u8]) -> Result<(), TooLong> {
-        if self.bytes.len() + payload.len() > self.pool.frame_bytes {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        if self.bytes.len() + bytes.len() > self.pool.frame_bytes {
             return Err(TooLong);
         }
-        self.bytes.extend_from_slice(payload);
+        self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 

@@ -4,7 +4,9 @@
 pub mod faults;
 pub mod memory;
 
+use crate::files::Arena;
 use arrayvec::ArrayVec;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Frames taken from a port in one call, as testpmd does it.
@@ -44,6 +46,19 @@ pub struct ChecksumRequest {
     pub ipv4: bool,
 }
 
+/// The number under which a port knows an arena that was [lent](Port::lend) to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ArenaNumber(pub u8);
+
+/// File bytes that a frame is to carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// The arena that they lie in.
+    pub arena: ArenaNumber,
+}
+
 /// One frame buffer, owned. Dropping it gives the buffer back to its pool.
 pub trait Frame: Sized {
     /// The frame's linear bytes, from the destination MAC on.
@@ -61,12 +76,11 @@ pub trait Frame: Sized {
     /// [`TooLong`] when the buffer is shorter; the frame is unchanged.
     fn resize(&mut self, len: usize) -> Result<(), TooLong>;
 
-    /// Puts file bytes behind the linear bytes, by reference or by one copy, as the port prefers. The bytes come from an
-    /// immutable arena that outlives every frame.
+    /// Copies `bytes` behind the linear bytes.
     ///
     /// # Errors
     /// [`TooLong`] when they do not fit; the frame is unchanged.
-    fn attach(&mut self, payload: &[u8]) -> Result<(), TooLong>;
+    fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong>;
 
     /// What the port found out about this received frame's checksums.
     fn received_checksums(&self) -> ReceivedChecksums;
@@ -101,4 +115,25 @@ pub trait Port {
 
     /// Whether frames of this port may carry a [`ChecksumRequest`].
     fn completes_checksums(&self) -> bool;
+
+    /// Puts file bytes behind a frame's linear bytes, by reference where the port can and likes it, else by one copy.
+    ///
+    /// # Errors
+    /// [`TooLong`] when they do not fit; the frame is unchanged.
+    #[inline]
+    fn attach(&mut self, frame: &mut Self::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
+        frame.append(payload.bytes)
+    }
+
+    /// Lets frames refer to an arena's bytes from now on. A port that copies needs no such thing.
+    fn lend(&mut self, _number: ArenaNumber, _arena: &Arc<Arena>) {}
+
+    /// Ends a loan. False while frames that refer to the arena are still on their way: then ask again.
+    fn reclaim(&mut self, _number: ArenaNumber) -> bool {
+        true
+    }
+
+    /// Brings a place near that will be read soon, where the port's machine has an instruction for it.
+    #[inline]
+    fn prefetch<T>(&self, _place: &T) {}
 }

@@ -40,7 +40,7 @@ impl ClientIndex {
         self.buckets_of(key).into_iter().flat_map(|bucket| &self.buckets[bucket]).find_map(|&entry| {
             let is_candidate = entry & !SLOT_MASK == tag && entry & SLOT_MASK != 0;
             let slot = SlotId((entry & SLOT_MASK).wrapping_sub(1));
-            (is_candidate && sessions[slot.index()].client() == client).then_some(slot)
+            (is_candidate && sessions[slot.index()].client() == *client).then_some(slot)
         })
     }
 

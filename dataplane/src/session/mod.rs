@@ -17,8 +17,9 @@ pub use timers::{List, Timers};
 use crate::files::FileId;
 use crate::random::Seed;
 use crate::tftp::Transfer;
+use crate::wire::{MacAddr, VlanTag};
 use bytemuck::{Pod, Zeroable};
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A place in the session table of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,11 +43,10 @@ impl SlotId {
 }
 
 /// A client's transport address: what makes two sessions different.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// IPv4 as IPv4-mapped IPv6.
-    ip: [u16; 8],
+    ip: [u64; 2],
     port: u16,
 }
 
@@ -75,10 +75,31 @@ impl Client {
         self.port
     }
 
+    /// The client at this IPv4 address and UDP port.
+    #[must_use]
+    #[inline]
+    pub fn from_ipv4(ip: Ipv4Addr, port: u16) -> Self {
+        Self::new(IpAddr::V4(ip), port)
+    }
+
+    /// The bytes of its IPv4 address; without meaning for an IPv6 client.
+    #[inline]
+    pub(crate) fn ipv4_octets(&self) -> [u8; 4] {
+        let [_, last] = self.ip;
+        let [_, _, _, _, a, b, c, d] = last.to_ne_bytes();
+        [a, b, c, d]
+    }
+
+    /// The bytes of its IPv6 address.
+    #[inline]
+    pub(crate) fn ipv6_octets(&self) -> [u8; 16] {
+        bytemuck::cast(self.ip)
+    }
+
     /// Address and port as two words, for a fast hash.
     #[inline]
     fn words(&self) -> [u64; 2] {
-        let [high, low] = bytemuck::cast::<_, [u64; 2]>(self.ip);
+        let [high, low] = self.ip;
         // An IPv4-mapped address has zeros where the port goes.
         [high, low ^ u64::from(self.port)]
     }
@@ -110,9 +131,10 @@ pub struct Route {
 pub struct Session {
     /// Progress.
     pub transfer: Transfer,
+    client_ip: [u64; 2],
     /// The file, in the generation of the catalogue that the session began with.
     pub file: FileId,
-    client: Client,
+    client_port: u16,
     client_mac: [u8; 6],
     vlan: u16,
     local: u8,
@@ -131,7 +153,8 @@ impl Session {
     pub fn new(client: Client, route: Route, transfer: Transfer, file: FileId, generation: u8) -> Self {
         Self {
             transfer,
-            client,
+            client_ip: client.ip,
+            client_port: client.port,
             client_mac: route.client_mac,
             vlan: route.vlan.unwrap_or(UNTAGGED),
             file,
@@ -143,8 +166,8 @@ impl Session {
     /// Whom it serves.
     #[must_use]
     #[inline]
-    pub const fn client(&self) -> &Client {
-        &self.client
+    pub const fn client(&self) -> Client {
+        Client { ip: self.client_ip, port: self.client_port }
     }
 
     /// Where its frames go.
@@ -153,6 +176,20 @@ impl Session {
     pub fn route(&self) -> Route {
         let vlan = (self.vlan != UNTAGGED).then_some(self.vlan);
         Route { client_mac: self.client_mac, vlan, local: self.local }
+    }
+
+    /// The link address that its frames go to.
+    #[must_use]
+    #[inline]
+    pub const fn client_mac(&self) -> MacAddr {
+        MacAddr(self.client_mac)
+    }
+
+    /// The tag of its frames.
+    #[must_use]
+    #[inline]
+    pub fn vlan(&self) -> Option<VlanTag> {
+        (self.vlan != UNTAGGED).then_some(VlanTag(self.vlan))
     }
 
     /// The number of our address that it is served from.

@@ -115,7 +115,21 @@ impl Table {
     /// [`Miss`] when there is none.
     #[inline]
     pub fn find(&self, tid: u16, client: &Client) -> Result<SlotId, Miss> {
-        let group = self.tids.group(tid).filter(|&group| group < self.groups).ok_or(Miss::NoSession)?;
+        let group = self.tids.group(tid).ok_or(Miss::NoSession)?;
+        if group >= self.groups {
+            return Err(Miss::NoSession);
+        }
+        let slot = SlotId(self.way(client, 0) * self.groups + group);
+        let session = self.get(slot);
+        if session.client() == *client && !session.is_vacant() {
+            return Ok(slot);
+        }
+        self.find_further(group, client)
+    }
+
+    /// Not in the client's own way: in one behind it, or nowhere.
+    #[cold]
+    fn find_further(&self, group: u32, client: &Client) -> Result<SlotId, Miss> {
         let mut miss = Miss::NoSession;
         for displacement in 0..=self.reach {
             let slot = SlotId(self.way(client, displacement) * self.groups + group);
@@ -123,7 +137,7 @@ impl Table {
             if session.is_vacant() {
                 continue;
             }
-            if session.client() == client {
+            if session.client() == *client {
                 return Ok(slot);
             }
             miss = Miss::Stranger;
@@ -164,7 +178,7 @@ impl Table {
             return None;
         }
         let (slot, displacement) = (0..self.ways).find_map(|displacement| {
-            Some((self.draw(session.client(), displacement, random, &suits)?, displacement))
+            Some((self.draw(&session.client(), displacement, random, &suits)?, displacement))
         })?;
         if !self.by_client.insert(key, slot) {
             return None;
@@ -192,7 +206,7 @@ impl Table {
             let vacant = self.vacant.next_from(from).filter(|&slot| slot < first + self.groups);
             let slot = SlotId(vacant.or_else(|| self.vacant.next_from(first).filter(|&slot| slot < from))?);
             // RFC 1350 §4: the same TID again, and a late packet of the client's last transfer would pass for one of this.
-            let is_fresh = self.get(slot).client() != client || draw >= DRAWS_FOR_A_FRESH_ONE;
+            let is_fresh = self.get(slot).client() != *client || draw >= DRAWS_FOR_A_FRESH_ONE;
             if is_fresh && suits(self.tid(slot)) {
                 return Some(slot);
             }
@@ -203,7 +217,7 @@ impl Table {
 
     /// Frees a place.
     pub fn remove(&mut self, slot: SlotId) {
-        let key = self.key(self.get(slot).client());
+        let key = self.key(&self.get(slot).client());
         self.by_client.remove(key, slot);
         self.get_mut(slot).vacate();
         self.vacant.insert(slot.0);
@@ -297,7 +311,7 @@ mod tests {
     }
 
     fn insert(table: &mut Table, session: Session, random: &mut Random) -> Option<SlotId> {
-        let key = table.key(session.client());
+        let key = table.key(&session.client());
         table.insert(session, key, random, |_| true)
     }
 
@@ -327,7 +341,7 @@ mod tests {
             let number = u32::try_from(number).unwrap();
             assert_eq!(table.find(table.tid(slot), &client(number)), Ok(slot));
             assert_eq!(find_client(&table, &client(number)), Some(slot));
-            assert_eq!(*table.get(slot).client(), client(number));
+            assert_eq!(table.get(slot).client(), client(number));
             assert_eq!(table.get(slot).route().vlan, Some(u16::try_from(number % 4_095).unwrap()));
         }
         for slot in slots {
@@ -395,7 +409,7 @@ mod tests {
         let suited = (0..1_000)
             .filter(|&number| {
                 let session = session(number);
-                let key = table.key(session.client());
+                let key = table.key(&session.client());
                 let slot = table.insert(session, key, &mut random, suits).unwrap();
                 suits(table.tid(slot))
             })

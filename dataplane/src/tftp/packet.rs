@@ -159,6 +159,18 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// The operation code of DATA (RFC 1350 §5).
+pub const DATA: u16 = opcode::DATA;
+
+/// The fixed part of an ACK, as a datagram of four bytes; `None` when it is something else.
+#[must_use]
+#[inline]
+pub fn ack_block(datagram: [u8; HEADER_LEN]) -> Option<u16> {
+    let [opcode_high, opcode_low, block_high, block_low] = datagram;
+    (u16::from_be_bytes([opcode_high, opcode_low]) == opcode::ACK)
+        .then_some(u16::from_be_bytes([block_high, block_low]))
+}
+
 /// The fixed part of a DATA packet, for a payload that is attached apart.
 #[must_use]
 #[inline]

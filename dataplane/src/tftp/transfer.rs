@@ -2,7 +2,7 @@
 //! Sends nothing, reads no clock, and is told the length of the stream when a block is taken.
 
 use super::options::{Granted, OptionOrder};
-use super::policy::Policy;
+use super::policy::{Policy, Retransmission};
 use crate::time::{Duration, Instant};
 use bytemuck::{Pod, Zeroable};
 
@@ -32,7 +32,7 @@ impl Deadline {
 /// What an ACK did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckEffect {
-    /// New ground; what follows the acknowledged block goes out.
+    /// New ground; what follows the acknowledged block goes out at once, and sets the deadline.
     Progress,
     /// The last block has arrived.
     Finished,
@@ -442,7 +442,6 @@ impl Transfer {
         if unacked > 0 {
             self.set(AMBIGUOUS);
         }
-        self.arm(now, policy);
     }
 
     /// Karn forbids to measure an ACK of something sent twice; but where every window has a loss nothing would ever be measured,
@@ -469,10 +468,8 @@ impl Transfer {
         self.rttvar = saturate(variation_us / RTTVAR_UNIT_US);
         if !self.has(FIXED_TIMEOUT) {
             let rto_us = self.srtt_us_or_zero() + (4 * self.rttvar_us()).max(GRANULARITY_US);
-            let retransmission = &policy.retransmission;
-            let rto = Duration::from_micros(u64::from(rto_us))
-                .clamp(retransmission.min, retransmission.max.max(retransmission.min));
-            self.rto = rto_units(rto);
+            let Retransmission { min, max, .. } = policy.retransmission;
+            self.rto = rto_units(Duration::from_micros(u64::from(rto_us).max(min.micros()).min(max.micros())));
         }
     }
 
@@ -521,8 +518,9 @@ impl Transfer {
     }
 }
 
+#[inline]
 fn rto_units(duration: Duration) -> u16 {
-    u16::try_from(duration.millis_ceil().div_ceil(u64::from(RTO_UNIT_MS))).unwrap_or(u16::MAX)
+    u16::try_from(duration.micros().div_ceil(u64::from(RTO_UNIT_MS) * 1_000)).unwrap_or(u16::MAX)
 }
 
 /// A block number as it stands on the wire.

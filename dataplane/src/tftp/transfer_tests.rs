@@ -125,6 +125,7 @@ fn a_copy_of_an_ack_made_by_the_network_resends_nothing() {
     send_all(&mut t, at(10_000), len, &policy);
     assert_eq!(t.on_ack(at(10_100), 0, &policy), AckEffect::Hold);
     assert_eq!(t.on_ack(at(20_000), 4, &policy), AckEffect::Progress, "the window was sound");
+    send_all(&mut t, at(20_000), len, &policy);
     assert_eq!(t.on_deadline(at(45_000), &policy, 0), DeadlineEffect::NotYet);
 }
 

@@ -14,6 +14,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod quick;
 pub mod udp;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -24,6 +25,7 @@ use thiserror::Error;
 pub use checksum::Sum;
 pub use ethernet::{EtherType, MacAddr, VlanTag};
 pub use ip::{Addresses, Check, Protocol};
+pub use quick::ShortDatagram;
 pub use udp::Flow;
 
 use arp::ArpError;

@@ -102,6 +102,13 @@ impl<'a> Datagram<'a> {
     }
 }
 
+/// How a computed checksum is sent. RFC 768: zero as all ones, since zero means that there is none.
+#[inline]
+#[must_use]
+pub const fn transmitted(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
+}
+
 /// A header to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repr {
@@ -133,12 +140,7 @@ impl Repr {
             .add_u16(self.src_port)
             .add_u16(self.dst_port)
             .add_u16(len);
-        // RFC 768: a computed zero is sent as all ones, since zero means that there is no checksum.
-        let checksum = match sum.finish() {
-            0 => 0xffff,
-            checksum => checksum,
-        };
-        self.emit_fields(out, checksum)
+        self.emit_fields(out, transmitted(sum.finish()))
     }
 
     /// Writes the header with the pseudo-header's sum in the checksum's place to the front of `out`: the port completes it.

@@ -2,7 +2,9 @@
 //! another worker's. That one brings it frames anyway, as it does to every owner of a flow.
 
 use super::lane::Ring;
-use crate::port::{Backlog, Burst, Pool, Port};
+use crate::files::Arena;
+use crate::port::{ArenaNumber, Backlog, Burst, Frame, Payload, Pool, Port, TooLong};
+use std::sync::Arc;
 
 /// A worker's way to a port.
 pub enum Attachment<P: Port, L: Pool<Frame = P::Frame>> {
@@ -49,6 +51,34 @@ impl<P: Port, L: Pool<Frame = P::Frame>> Port for Attachment<P, L> {
         match self {
             Self::Queue(port) => port.completes_checksums(),
             Self::Relay { .. } => false,
+        }
+    }
+
+    #[inline]
+    fn attach(&mut self, frame: &mut P::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
+        match self {
+            Self::Queue(port) => port.attach(frame, payload),
+            Self::Relay { .. } => frame.append(payload.bytes),
+        }
+    }
+
+    fn lend(&mut self, number: ArenaNumber, arena: &Arc<Arena>) {
+        if let Self::Queue(port) = self {
+            port.lend(number, arena);
+        }
+    }
+
+    fn reclaim(&mut self, number: ArenaNumber) -> bool {
+        match self {
+            Self::Queue(port) => port.reclaim(number),
+            Self::Relay { .. } => true,
+        }
+    }
+
+    #[inline]
+    fn prefetch<T>(&self, place: &T) {
+        if let Self::Queue(port) = self {
+            port.prefetch(place);
         }
     }
 }

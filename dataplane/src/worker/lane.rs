@@ -2,7 +2,7 @@
 
 use super::counters::LaneCounters;
 use crate::engine::{Engine, Event, Outcome, Output};
-use crate::port::{BURST, Backlog, Burst, Port};
+use crate::port::{BURST, Backlog, Burst, Payload, Port, TooLong};
 use crate::session::WorkerIndex;
 use crate::time::{Duration, Instant};
 use crossbeam::queue::ArrayQueue;
@@ -89,9 +89,7 @@ impl<P: Port> Lane<P> {
         }
         work += self.take_relayed();
         work += self.serve_kernel();
-        let (engine, _, mut sink) = self.parts();
-        engine.run_timers(now, &mut sink);
-        engine.pump(now, &mut sink);
+        self.send_unasked(now);
         self.counters.active_sessions.set(u64::from(self.engine.active_sessions()));
         work + self.flush(now)
     }
@@ -110,6 +108,14 @@ impl<P: Port> Lane<P> {
             }
         }
         count
+    }
+
+    /// What goes out without a frame that came in: repeats whose time has come, and the rest of windows.
+    #[inline]
+    fn send_unasked(&mut self, now: Instant) {
+        let (engine, _, mut sink) = self.parts();
+        engine.run_timers(now, &mut sink);
+        engine.pump(now, &mut sink);
     }
 
     /// Frames of our flows that arrived at other workers.
@@ -202,6 +208,7 @@ impl<P: Port> Lane<P> {
             backlog: &mut self.backlog,
             neighbourhood: &self.neighbourhood,
             counters: &self.counters,
+            sent: Sent::default(),
         };
         (&mut self.engine, &mut self.burst, sink)
     }
@@ -229,6 +236,26 @@ struct Sink<'a, P: Port> {
     backlog: &'a mut Backlog<P::Frame>,
     neighbourhood: &'a Neighbourhood<P>,
     counters: &'a LaneCounters,
+    sent: Sent,
+}
+
+/// Blocks sent since the sink was made: they reach the counters in one go.
+#[derive(Default)]
+struct Sent {
+    blocks: u64,
+    bytes: u64,
+    again: u64,
+}
+
+impl<P: Port> Drop for Sink<'_, P> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.sent.blocks > 0 {
+            self.counters.data_blocks.add(self.sent.blocks);
+            self.counters.data_bytes.add(self.sent.bytes);
+            self.counters.blocks_again.add(self.sent.again);
+        }
+    }
 }
 
 impl<P: Port> Output for Sink<'_, P> {
@@ -257,6 +284,16 @@ impl<P: Port> Output for Sink<'_, P> {
         self.port.completes_checksums()
     }
 
+    #[inline]
+    fn attach(&mut self, frame: &mut P::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
+        self.port.attach(frame, payload)
+    }
+
+    #[inline]
+    fn prefetch<T>(&self, place: &T) {
+        self.port.prefetch(place);
+    }
+
     fn hand_over(&mut self, owner: WorkerIndex, frame: P::Frame) -> Result<(), P::Frame> {
         match self.neighbourhood.inboxes.get(usize::from(owner.0)) {
             Some(inbox) => inbox.push(frame),
@@ -275,9 +312,9 @@ impl<P: Port> Output for Sink<'_, P> {
     fn report(&mut self, event: Event) {
         match event {
             Event::BlockSent { bytes, repeat } => {
-                self.counters.data_blocks.add(1);
-                self.counters.blocks_again.add(u64::from(repeat));
-                self.counters.data_bytes.add(u64::from(bytes));
+                self.sent.blocks += 1;
+                self.sent.bytes += u64::from(bytes);
+                self.sent.again += u64::from(repeat);
             }
             Event::PoolEmpty => self.counters.pool_empty.add(1),
             Event::Opened => self.counters.opened.add(1),

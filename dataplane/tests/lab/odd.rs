@@ -1,7 +1,7 @@
 //! Frames that no memory port makes: chained ones, checked ones, and ones whose checksums the port completes.
 
 use dataplane::engine::{Event, Output};
-use dataplane::port::{ChecksumRequest, Frame, ReceivedChecksums, TooLong};
+use dataplane::port::{ChecksumRequest, Frame, Payload, ReceivedChecksums, TooLong};
 use dataplane::session::WorkerIndex;
 
 /// A frame with what a memory port's never have.
@@ -32,7 +32,7 @@ impl Frame for OddFrame {
         self.bytes.resize(len, 0);
         Ok(())
     }
-    fn attach(&mut self, payload: &[u8]) -> Result<(), TooLong> {
+    fn append(&mut self, payload: &[u8]) -> Result<(), TooLong> {
         self.bytes.extend_from_slice(payload);
         Ok(())
     }
@@ -62,6 +62,10 @@ impl Output for Offloading {
     fn completes_checksums(&self) -> bool {
         true
     }
+    fn attach(&mut self, frame: &mut OddFrame, payload: Payload<'_>) -> Result<(), TooLong> {
+        frame.append(payload.bytes)
+    }
+    fn prefetch<T>(&self, _: &T) {}
     fn hand_over(&mut self, _: WorkerIndex, frame: OddFrame) -> Result<(), OddFrame> {
         Err(frame)
     }

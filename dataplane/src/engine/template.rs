@@ -1,0 +1,197 @@
+//! The headers of DATA, prepared: for each of our addresses all that is the same in every block, and its sums. What differs is
+//! written over it: the client, the TID, the block number, lengths and checksums.
+
+use super::interface::{ADDRESSES_MAX, Interface};
+use crate::port::{ChecksumRequest, TooLong};
+use crate::session::Session;
+use crate::tftp::packet;
+use crate::wire::{Addresses, EtherType, MacAddr, Protocol, Sum, ethernet, ipv4, ipv6, udp};
+use arrayvec::ArrayVec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Bytes of UDP header and TFTP header.
+const BEHIND_IP: usize = udp::HEADER_LEN + packet::HEADER_LEN;
+const V4_LEN: usize = ipv4::HEADER_LEN + BEHIND_IP;
+const V6_LEN: usize = ipv6::HEADER_LEN + BEHIND_IP;
+
+/// What is to be filled in for one block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    /// Source port.
+    pub(super) tid: u16,
+    /// As on the wire.
+    pub(super) number: u16,
+    /// Bytes of the payload.
+    pub(super) len: u16,
+    /// The payload's sum; `None` when the port completes the checksums.
+    pub(super) sum: Option<Sum>,
+}
+
+/// The templates of one port, one per address.
+#[derive(Debug)]
+pub(super) struct Templates {
+    own_mac: MacAddr,
+    each: ArrayVec<Template, ADDRESSES_MAX>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Template {
+    V4 {
+        bytes: [u8; V4_LEN],
+        /// Of the IP header, without length and destination.
+        ip_sum: Sum,
+        /// Of the pseudo-header, without length and destination.
+        udp_sum: Sum,
+    },
+    V6 {
+        bytes: [u8; V6_LEN],
+        /// Of the pseudo-header, without length and destination.
+        udp_sum: Sum,
+    },
+}
+
+impl Templates {
+    pub(super) fn new(interface: &Interface) -> Self {
+        let each = interface.addresses().iter().map(|address| Template::new(address.ip)).collect();
+        Self { own_mac: interface.mac(), each }
+    }
+
+    /// Bytes of the headers before a block of this session, TFTP's included.
+    #[inline]
+    pub(super) fn header_len(&self, session: &Session) -> usize {
+        let network = match self.each[usize::from(session.local())] {
+            Template::V4 { .. } => V4_LEN,
+            Template::V6 { .. } => V6_LEN,
+        };
+        network + if session.vlan().is_some() { ethernet::Header::TAGGED_LEN } else { ethernet::Header::LEN }
+    }
+
+    /// What the port is asked to complete in a block's frame.
+    pub(super) fn checksum_request(&self, session: &Session) -> ChecksumRequest {
+        let (network_header_len, ipv4) = match self.each[usize::from(session.local())] {
+            Template::V4 { .. } => (ipv4::HEADER_LEN, true),
+            Template::V6 { .. } => (ipv6::HEADER_LEN, false),
+        };
+        let link_header_len = self.header_len(session) - network_header_len - BEHIND_IP;
+        let small = |len: usize| u8::try_from(len).unwrap_or(u8::MAX);
+        ChecksumRequest { link_header_len: small(link_header_len), network_header_len: small(network_header_len), ipv4 }
+    }
+
+    /// Writes all headers of a block to the front of `frame`.
+    #[inline]
+    pub(super) fn write(&self, frame: &mut [u8], session: &Session, block: &Block) -> Result<(), TooLong> {
+        let template = &self.each[usize::from(session.local())];
+        let link = ethernet::Header {
+            dst: session.client_mac(),
+            src: self.own_mac,
+            vlan: session.vlan(),
+            ether_type: template.ether_type(),
+        };
+        link.emit(frame).map_err(|_| TooLong)?;
+        let network = &mut frame[link.header_len()..];
+        match template {
+            Template::V4 { bytes, ip_sum, udp_sum } => {
+                let network = network.first_chunk_mut().ok_or(TooLong)?;
+                write_v4(network, bytes, (*ip_sum, *udp_sum), session, block);
+            }
+            Template::V6 { bytes, udp_sum } => {
+                let network = network.first_chunk_mut().ok_or(TooLong)?;
+                write_v6(network, bytes, *udp_sum, session, block);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Template {
+    #[cold]
+    fn new(own: IpAddr) -> Self {
+        let opcode = packet::data_header(0);
+        match own {
+            IpAddr::V4(src) => {
+                let dst = Ipv4Addr::UNSPECIFIED;
+                let header = ipv4::Repr { src, dst, protocol: Protocol::UDP, payload_len: 0 };
+                let mut bytes = [0; V4_LEN];
+                // A fixed buffer of the right length.
+                let _ = header.emit_for_offload(&mut bytes);
+                bytes[2..4].fill(0);
+                let ip_sum = Sum::of(&bytes[..ipv4::HEADER_LEN]);
+                bytes[V4_LEN - packet::HEADER_LEN..].copy_from_slice(&opcode);
+                let udp_sum = Addresses::V4 { src, dst }.pseudo_header(Protocol::UDP, 0);
+                Self::V4 { bytes, ip_sum, udp_sum }
+            }
+            IpAddr::V6(src) => {
+                let dst = Ipv6Addr::UNSPECIFIED;
+                let hop_limit = ipv6::HOP_LIMIT;
+                let header = ipv6::Repr { src, dst, next_header: Protocol::UDP, payload_len: 0, hop_limit };
+                let mut bytes = [0; V6_LEN];
+                let _ = header.emit(&mut bytes);
+                bytes[V6_LEN - packet::HEADER_LEN..].copy_from_slice(&opcode);
+                let udp_sum = Addresses::V6 { src, dst }.pseudo_header(Protocol::UDP, 0);
+                Self::V6 { bytes, udp_sum }
+            }
+        }
+    }
+
+    const fn ether_type(&self) -> EtherType {
+        match self {
+            Self::V4 { .. } => EtherType::IPV4,
+            Self::V6 { .. } => EtherType::IPV6,
+        }
+    }
+}
+
+#[inline]
+fn write_v4(
+    out: &mut [u8; V4_LEN],
+    template: &[u8; V4_LEN],
+    (ip_sum, udp_sum): (Sum, Sum),
+    session: &Session,
+    block: &Block,
+) {
+    *out = *template;
+    let dst = session.client().ipv4_octets();
+    let dst_sum = Sum::of(&dst);
+    let udp_len = block.len + BEHIND_IP as u16;
+    let ip_len = udp_len + ipv4::HEADER_LEN as u16;
+    out[2..4].copy_from_slice(&ip_len.to_be_bytes());
+    if block.sum.is_some() {
+        let checksum = ip_sum.combine(dst_sum).add_u16(ip_len).finish();
+        out[10..12].copy_from_slice(&checksum.to_be_bytes());
+    }
+    out[16..20].copy_from_slice(&dst);
+    let (_, behind) = out.split_at_mut(ipv4::HEADER_LEN);
+    write_udp(behind, udp_sum.combine(dst_sum), udp_len, session, block);
+}
+
+#[inline]
+fn write_v6(out: &mut [u8; V6_LEN], template: &[u8; V6_LEN], udp_sum: Sum, session: &Session, block: &Block) {
+    *out = *template;
+    let dst = session.client().ipv6_octets();
+    let udp_len = block.len + BEHIND_IP as u16;
+    out[4..6].copy_from_slice(&udp_len.to_be_bytes());
+    out[24..40].copy_from_slice(&dst);
+    let (_, behind) = out.split_at_mut(ipv6::HEADER_LEN);
+    write_udp(behind, udp_sum.combine(Sum::of(&dst)), udp_len, session, block);
+}
+
+/// `sum` is that of the pseudo-header without its length.
+#[inline]
+fn write_udp(out: &mut [u8], sum: Sum, udp_len: u16, session: &Session, block: &Block) {
+    let Some(out) = out.first_chunk_mut::<BEHIND_IP>() else { return };
+    let client_port = session.client().port();
+    let checksum = match block.sum {
+        Some(payload) => {
+            // The length counts twice: in the pseudo-header and in the header.
+            let words = [udp_len, udp_len, block.tid, client_port, packet::DATA, block.number];
+            let fields = words.into_iter().map(u32::from).sum();
+            udp::transmitted(sum.combine(payload).add_u32(fields).finish())
+        }
+        None => sum.add_u16(udp_len).fold(),
+    };
+    out[0..2].copy_from_slice(&block.tid.to_be_bytes());
+    out[2..4].copy_from_slice(&client_port.to_be_bytes());
+    out[4..6].copy_from_slice(&udp_len.to_be_bytes());
+    out[6..8].copy_from_slice(&checksum.to_be_bytes());
+    out[10..12].copy_from_slice(&block.number.to_be_bytes());
+}
