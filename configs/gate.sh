@@ -10,9 +10,11 @@ Usage: configs/gate.sh [--accept | --only NAME | --annotate NAME | --self-test]
   --accept         count, and make the result the new baseline
   --only NAME      count and compare one scenario, such as ack_data_512
   --annotate NAME  count one scenario and say which functions the instructions are in, for all its packets together
-  --self-test      show that the gate can fail: compare the last result with changed baselines, and check the verdicts
+  --self-test      show that the gate can fail: compare the last counts with changed baselines, look at the exit statuses
   -h, --help       this text
 
+A count is exact: it compares only with one of the same compilers, libraries and Valgrind. Where they differ from the baseline's,
+the table ends with `skipped: ...` and the exit status is 0.
 Needs no root, hugepages or NIC; Valgrind is needed (configs/setup.sh).
 END
 }

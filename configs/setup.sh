@@ -96,7 +96,7 @@ need python3 "tests" test -x /usr/bin/python3
 need python3-pytest "tests" python_has pytest
 need python3-pytest-timeout "tests: bounded times" python_has pytest_timeout
 need python3-venv "tests: a place for tftpy" python_has ensurepip
-need valgrind "memory checks" has valgrind
+need valgrind "instruction counts, memory checks" has valgrind
 need shellcheck "checks the scripts" has shellcheck
 if $peers; then
     need dnsmasq-base "TFTP server to compare with" has dnsmasq

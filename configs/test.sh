@@ -93,6 +93,12 @@ if $checks; then
     else
         section "Tests" cargo test --workspace --locked --quiet --no-fail-fast
     fi
+    if have valgrind; then
+        section "Instruction counts" configs/gate.sh
+        section "Instruction counts: the gate can fail" configs/gate.sh --self-test
+    else
+        skip "Instruction counts" "no valgrind"
+    fi
     if have cargo-deny; then
         section "Dependencies: licences, bans, sources" cargo deny --offline --locked check licenses bans sources
         if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-db*/*/*" >/dev/null; then

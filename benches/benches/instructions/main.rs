@@ -10,6 +10,8 @@ mod gate;
 mod record;
 mod rig;
 mod scenarios;
+mod self_test;
+mod verdict;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -32,7 +34,7 @@ struct Args {
     baseline: Option<std::path::PathBuf>,
     /// Compare what was measured before, instead of measuring.
     #[arg(long, value_name = "FILE", hide = true)]
-    measured: Option<std::path::PathBuf>,
+    counts: Option<std::path::PathBuf>,
     /// Play one scenario: what runs under callgrind.
     #[arg(long, value_name = "NAME", hide = true)]
     play: Option<String>,

@@ -22,20 +22,21 @@ use thiserror::Error;
 /// What callgrind is told to count: [`counted_turn`], by a pattern because its name carries a hash.
 pub(crate) const COUNTED: &str = "*::rig::counted_turn*";
 
-/// A file of one block.
-pub(crate) const SMALL_FILE: &str = "pxelinux.cfg/default";
+/// The file that is served. There is one: the key of the index that finds it is not ours to fix, and with several names it would
+/// decide how many of them a lookup passes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its bytes.
+    pub(crate) len: usize,
+}
 
-/// Bytes of the one-block file.
-pub(crate) const SMALL_LEN: usize = 400;
+/// A file of one block.
+pub(crate) const SMALL: Served = Served { name: "pxelinux.cfg/default", len: 400 };
 
 /// A file of many blocks.
-pub(crate) const LARGE_FILE: &str = "images/vmlinuz";
-
-/// Bytes of the large file.
-pub(crate) const LARGE_LEN: usize = 1 << 20;
-
-/// Names beside those two, so that a lookup is one.
-const OTHER_FILES: usize = 98;
+pub(crate) const LARGE: Served = Served { name: "images/vmlinuz", len: 256 << 10 };
 
 /// The lane's pool, with the cache that the appliance gives it.
 const POOL_FRAMES: u32 = 4_095;
@@ -77,14 +78,15 @@ pub(crate) struct Rig {
     lane: Lane<Way>,
     counters: Arc<LaneCounters>,
     now: Instant,
-    large: Vec<u8>,
+    served: Served,
+    file: Vec<u8>,
     _device: Device,
     eal: Eal,
 }
 
 impl Rig {
-    /// Starts EAL, a port and an engine that serves some files, all without chance: equal in every run.
-    pub(crate) fn new() -> Result<Self, RigError> {
+    /// Starts EAL, a port and an engine that serves one file, all without chance: equal in every run.
+    pub(crate) fn new(served: Served) -> Result<Self, RigError> {
         let cpu = format!("0@{}", first_cpu()?);
         let args = ["--no-huge", "-m", "64", "--no-shconf", "--no-pci", "--no-telemetry", "--lcores", &cpu];
         let eal = Eal::init(&args.map(str::to_owned))?;
@@ -103,7 +105,7 @@ impl Rig {
         device.start()?;
         let pair = pairs.pop().ok_or(RigError::NoQueue)?;
 
-        let large = content(LARGE_LEN);
+        let file = content(served.len);
         let address = LocalAddress { ip: IpAddr::V4(SERVER_IP), prefix_len: 16 };
         let share = WorkerShare { index: WorkerIndex(0), workers: 1 };
         let engine = Engine::new(
@@ -115,13 +117,13 @@ impl Rig {
                 seed: Seed([42; 16]),
                 answering: Answering::Ourselves,
             },
-            catalogue(&large)?,
+            catalogue(served.name, &file)?,
             Instant::ORIGIN,
         );
         let counters = Arc::new(LaneCounters::default());
         let neighbourhood = Neighbourhood::alone();
         let lane = Lane::new(engine, Attachment::Queue(pair), share.index, neighbourhood, Arc::clone(&counters));
-        Ok(Self { lane, counters, now: Instant::from_micros(1_000_000), large, _device: device, eal })
+        Ok(Self { lane, counters, now: Instant::from_micros(1_000_000), served, file, _device: device, eal })
     }
 
     /// The DPDK that runs.
@@ -129,9 +131,14 @@ impl Rig {
         self.eal.version()
     }
 
-    /// Bytes of the large file.
-    pub(crate) fn large_file(&self) -> &[u8] {
-        &self.large
+    /// The file that is served.
+    pub(crate) const fn served(&self) -> Served {
+        self.served
+    }
+
+    /// The bytes of the file.
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.file
     }
 
     /// Frames that had this outcome so far.
@@ -185,22 +192,16 @@ fn turn(lane: &mut Lane<Way>, now: Instant) -> usize {
     lane.poll(now)
 }
 
-fn catalogue(large: &[u8]) -> Result<Arc<Catalogue>, RigError> {
-    let small = content(SMALL_LEN);
-    let capacity = large.len() + (OTHER_FILES + 1) * SMALL_LEN.next_multiple_of(64);
+fn catalogue(name: &str, bytes: &[u8]) -> Result<Arc<Catalogue>, RigError> {
     let names = NameOptions { backslash: true, fold_case: false };
-    let mut builder = CatalogueBuilder::new(GenerationId(0), names, capacity, false)?;
-    let others = (0..OTHER_FILES).map(|number| (format!("firmware/board-{number:03}.bin"), &small[..]));
-    let ours = [(SMALL_FILE.to_owned(), &small[..]), (LARGE_FILE.to_owned(), large)];
-    for (name, bytes) in others.chain(ours) {
-        let id = builder.add_file(bytes)?;
-        builder.add_name(name.as_bytes(), id)?;
-    }
+    let mut builder = CatalogueBuilder::new(GenerationId(0), names, bytes.len().next_multiple_of(64), false)?;
+    let id = builder.add_file(bytes)?;
+    builder.add_name(name.as_bytes(), id)?;
     Ok(Arc::new(builder.finish()?))
 }
 
 /// Reproducible bytes that differ from block to block.
-pub(crate) fn content(len: usize) -> Vec<u8> {
+fn content(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_u32;
     let mut next = || {
         state ^= state << 13;

@@ -2,7 +2,7 @@
 //! outcome: a count of the wrong thing is an error, not a number.
 
 use super::frames::{Client, Unmade};
-use super::rig::{LARGE_FILE, Rig, RigError, SMALL_FILE, SMALL_LEN, content};
+use super::rig::{LARGE, Rig, RigError, SMALL, Served};
 use dataplane::engine::Outcome;
 use dataplane::port::BURST;
 use dataplane::tftp::packet::data_header;
@@ -41,46 +41,55 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// For people.
     pub(crate) about: &'static str,
+    /// What it needs to be served.
+    file: Served,
     /// Plays it; returns by what the count is divided.
     play: fn(&mut Rig) -> Result<u64, PlayError>,
 }
 
+const fn scenario(
+    name: &'static str,
+    about: &'static str,
+    file: Served,
+    play: fn(&mut Rig) -> Result<u64, PlayError>,
+) -> Scenario {
+    Scenario { name, about, file, play }
+}
+
 /// All of them, in the order of the table.
 pub(crate) const ALL: &[Scenario] = &[
-    Scenario { name: "rrq", about: "RRQ without options, file of one block", play: |rig| requests(rig, "") },
-    Scenario {
-        name: "rrq_oack",
-        about: "RRQ with blksize and tsize, answered by OACK",
-        play: |rig| requests(rig, OPTIONS),
-    },
-    Scenario { name: "ack_data_512", about: "ACK -> DATA, blksize 512", play: |rig| blocks(rig, 512, 1) },
-    Scenario { name: "ack_data_1428", about: "ACK -> DATA, blksize 1428", play: |rig| blocks(rig, 1_428, 1) },
-    Scenario { name: "window16_512", about: "per DATA, windowsize 16, blksize 512", play: |rig| blocks(rig, 512, 16) },
-    Scenario {
-        name: "window16_1428",
-        about: "per DATA, windowsize 16, blksize 1428",
-        play: |rig| blocks(rig, 1_428, 16),
-    },
-    Scenario { name: "ack_final", about: "the ACK of a last block", play: final_acks },
-    Scenario { name: "ack_duplicate", about: "an ACK for the third time and more", play: duplicate_acks },
-    Scenario { name: "tick_idle", about: "a turn with 32 sessions and nothing due", play: idle_turns },
-    Scenario { name: "tick_resend", about: "per DATA that a timer sends again", play: resends },
-    Scenario { name: "arp_request", about: "ARP request, answered", play: arp_requests },
-    Scenario { name: "drop_not_ours", about: "a frame for another station", play: frames_for_others },
-    Scenario { name: "ack_stray", about: "an ACK without a session", play: stray_acks },
+    scenario("rrq", "RRQ without options, file of one block", SMALL, |rig| requests(rig, "")),
+    scenario("rrq_oack", "RRQ with blksize and tsize, answered by OACK", SMALL, |rig| requests(rig, OPTIONS)),
+    scenario("ack_data_512", "ACK -> DATA, blksize 512", LARGE, |rig| blocks(rig, 512, 1)),
+    scenario("ack_data_1428", "ACK -> DATA, blksize 1428", LARGE, |rig| blocks(rig, 1_428, 1)),
+    scenario("window16_512", "per DATA, windowsize 16, blksize 512", LARGE, |rig| blocks(rig, 512, 16)),
+    scenario("window16_1428", "per DATA, windowsize 16, blksize 1428", LARGE, |rig| blocks(rig, 1_428, 16)),
+    scenario("ack_final", "the ACK of a last block", SMALL, final_acks),
+    scenario("ack_duplicate", "the same ACK for the third time and more", LARGE, duplicate_acks),
+    scenario("tick_idle", "a turn with 32 sessions and nothing due", LARGE, idle_turns),
+    scenario("tick_resend", "per DATA that a timer sends again", LARGE, resends),
+    scenario("arp_request", "ARP request, answered", SMALL, arp_requests),
+    scenario("drop_not_ours", "a frame for another station", SMALL, frames_for_others),
+    scenario("ack_stray", "an ACK without a session", SMALL, stray_acks),
 ];
 
 /// What iPXE asks for.
 const OPTIONS: &str = "blksize\x001432\0tsize\x000\0";
 
 /// Plays one scenario: prints what the count has to be divided by, and the DPDK that ran.
+///
+/// On a thread of its own: the first thread's stack lies below the environment and the program's path, and how some copies are
+/// done depends on where on the stack their ends are.
 pub(crate) fn play(name: &str) -> Result<(), PlayError> {
     let scenario = ALL.iter().find(|each| each.name == name).ok_or_else(|| PlayError::Unknown(name.to_owned()))?;
-    let mut rig = Rig::new()?;
-    let packets = (scenario.play)(&mut rig)?;
-    println!("packets {packets}");
-    println!("dpdk {}", rig.dpdk_version());
-    Ok(())
+    let play = || {
+        let mut rig = Rig::new(scenario.file)?;
+        let packets = (scenario.play)(&mut rig)?;
+        println!("packets {packets}");
+        println!("dpdk {}", rig.dpdk_version());
+        Ok(())
+    };
+    std::thread::scope(|scope| scope.spawn(play).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A client and the TID that serves it.
@@ -120,11 +129,12 @@ fn expect_outcome(rig: &Rig, outcome: Outcome, frames: u64) -> Result<(), PlayEr
 fn open(
     rig: &mut Rig,
     round: u16,
-    (file, options): (&str, &str),
+    options: &str,
     counted: bool,
     check: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<Peer>, PlayError> {
-    let frames = clients(round).map(|client| client.request(file, options)).collect::<Result<Vec<_>, _>>()?;
+    let name = rig.served().name;
+    let frames = clients(round).map(|client| client.request(name, options)).collect::<Result<Vec<_>, _>>()?;
     let replies = exchange(rig, &frames, BURST, counted)?;
     clients(round)
         .map(|client| {
@@ -164,12 +174,12 @@ fn check_blocks(
 
 fn requests(rig: &mut Rig, options: &str) -> Result<u64, PlayError> {
     let mut expected = data_header(1).to_vec();
-    expected.extend(content(SMALL_LEN));
+    expected.extend(rig.file());
     if !options.is_empty() {
-        expected = format!("\0\u{6}blksize\x001432\0tsize\0{SMALL_LEN}\0").into_bytes();
+        expected = format!("\0\u{6}blksize\x001432\0tsize\0{}\0", rig.file().len()).into_bytes();
     }
     for round in 0..=ROUNDS {
-        open(rig, round, (SMALL_FILE, options), round > 0, |payload| payload == expected)?;
+        open(rig, round, options, round > 0, |payload| payload == expected)?;
     }
     let all = u64::from(CLIENTS) * u64::from(ROUNDS + 1);
     expect_outcome(rig, Outcome::RequestOpened, all)?;
@@ -178,8 +188,8 @@ fn requests(rig: &mut Rig, options: &str) -> Result<u64, PlayError> {
 
 fn blocks(rig: &mut Rig, blksize: u16, window: u16) -> Result<u64, PlayError> {
     let options = format!("blksize\0{blksize}\0windowsize\0{window}\0");
-    let peers = open(rig, 0, (LARGE_FILE, &options), false, |payload| payload.starts_with(b"\0\x06blksize"))?;
-    let file = rig.large_file().to_vec();
+    let peers = open(rig, 0, &options, false, |payload| payload.starts_with(b"\0\x06blksize"))?;
+    let file = rig.file().to_vec();
     for round in 0..=ROUNDS {
         let acked = round * window;
         let replies = exchange(rig, &acks(&peers, acked)?, BURST * usize::from(window), round > 0)?;
@@ -191,7 +201,7 @@ fn blocks(rig: &mut Rig, blksize: u16, window: u16) -> Result<u64, PlayError> {
 
 fn final_acks(rig: &mut Rig) -> Result<u64, PlayError> {
     for round in 0..=ROUNDS {
-        let peers = open(rig, round, (SMALL_FILE, ""), false, |_| true)?;
+        let peers = open(rig, round, "", false, |_| true)?;
         exchange(rig, &acks(&peers, 1)?, 0, round > 0)?;
     }
     expect_outcome(rig, Outcome::AckFinished, u64::from(CLIENTS) * u64::from(ROUNDS + 1))?;
@@ -200,9 +210,9 @@ fn final_acks(rig: &mut Rig) -> Result<u64, PlayError> {
 
 /// Transfers of the large file whose second block is on its way.
 fn under_way(rig: &mut Rig, round: u16) -> Result<Vec<Peer>, PlayError> {
-    let peers = open(rig, round, (LARGE_FILE, ""), false, |_| true)?;
+    let peers = open(rig, round, "", false, |_| true)?;
     let replies = exchange(rig, &acks(&peers, 1)?, BURST, false)?;
-    let file = rig.large_file().to_vec();
+    let file = rig.file().to_vec();
     check_blocks(&peers, &replies, 2, 1, 512, &file)?;
     Ok(peers)
 }
@@ -233,7 +243,7 @@ fn idle_turns(rig: &mut Rig) -> Result<u64, PlayError> {
 }
 
 fn resends(rig: &mut Rig) -> Result<u64, PlayError> {
-    let file = rig.large_file().to_vec();
+    let file = rig.file().to_vec();
     for round in 0..=ROUNDS {
         let peers = under_way(rig, round)?;
         // Silence, in small steps until shortly before the shortest wait (50 ms) is over.
