@@ -148,3 +148,44 @@ const MASKS: [[u64; CHUNK / 8]; CHUNK / WORD] = {
     }
     masks
 };
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::time::{Duration, Instant};
+
+    use super::super::netascii::LineCounter;
+    use super::super::sums::SumTables;
+    use super::*;
+
+    /// Prints what the pass costs; `cargo test --release -p dataplane --lib cost_of_the_pass -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement: it asserts nothing"]
+    fn cost_of_the_pass() {
+        let piece: Vec<u8> = (0..256_usize << 10).map(|i| (i * 31 + i / 251).to_le_bytes()[0]).collect();
+        let mut tables = SumTables::default();
+        tables.reserve(piece.len() as u64, 1);
+        let (mut sums, mut counts, mut reads) = (Duration::MAX, Duration::MAX, Duration::MAX);
+        for _ in 0..2000 {
+            let mut slots = tables.slots();
+            let started = Instant::now();
+            let mut pass = SumPass::new(&mut slots, 0, 0, 0);
+            pass.push(black_box(&piece));
+            pass.finish();
+            sums = sums.min(started.elapsed());
+
+            let started = Instant::now();
+            let mut kept = Vec::new();
+            let mut counter = LineCounter::new(&mut kept);
+            counter.push(black_box(&piece));
+            black_box(counter.finish());
+            counts = counts.min(started.elapsed());
+
+            let started = Instant::now();
+            black_box(crate::wire::checksum::Sum::of(black_box(&piece)));
+            reads = reads.min(started.elapsed());
+        }
+        let per_byte = |time: Duration| time.as_secs_f64() * 1e9 / piece.len() as f64;
+        println!("ns per byte: all sums {:.4}, one sum {:.4}, CR and LF {:.4}", per_byte(sums), per_byte(reads), per_byte(counts));
+    }
+}
