@@ -1,6 +1,7 @@
 //! `bypassbench`: measures bypassd, and any other TFTP server. Sends only where it is told to, is bounded, and stops by itself.
 
 mod ladder;
+mod load;
 mod peers;
 mod storm;
 
@@ -18,6 +19,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ladder(ladder::Args),
+    Load(load::Args),
     Storm(storm::Args),
     Peers(peers::Args),
 }
@@ -25,6 +27,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Ladder(args) => ladder::run(&args).map_err(|error| error.to_string()),
+        Command::Load(args) => load::run(&args).map_err(|error| error.to_string()),
         Command::Storm(args) => storm::run(&args).map_err(|error| error.to_string()),
         Command::Peers(args) => peers::run(&args).map_err(|error| error.to_string()),
     };

@@ -61,7 +61,7 @@ pub enum ArenaError {
     Seal(#[source] io::Error),
 }
 
-/// An arena that is being filled, front to back.
+/// An arena that is being filled: front to back file by file, or in any order through [`all`](Self::all).
 #[derive(Debug)]
 pub struct ArenaBuilder {
     map: Option<MmapMut>,
@@ -115,6 +115,11 @@ impl ArenaBuilder {
         start
     }
 
+    /// The whole memory, zero where nothing was written yet; it begins on a page boundary.
+    pub fn all(&mut self) -> &mut [u8] {
+        self.map.as_deref_mut().unwrap_or_default()
+    }
+
     /// Ends the filling: from now on a write to this memory is a fault.
     ///
     /// # Errors
@@ -133,17 +138,17 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// The `len` bytes from `offset` on, or as many of them as the arena has.
+    /// The bytes from `start` up to `end`; none when they are not all in the arena.
     #[must_use]
-    pub fn bytes(&self, offset: usize, len: usize) -> &[u8] {
-        let all = self.mapping();
-        let start = offset.min(all.len());
-        let end = offset.saturating_add(len).min(all.len());
-        &all[start..end]
+    #[inline]
+    pub fn bytes(&self, start: u64, end: u64) -> &[u8] {
+        let range = usize::try_from(start).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
+        self.mapping().get(range).unwrap_or_default()
     }
 
     /// The whole mapping, page-aligned and whole pages long (empty for an empty arena): what DMA registration needs.
     #[must_use]
+    #[inline]
     pub fn mapping(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
     }
@@ -185,7 +190,7 @@ mod tests {
         assert_eq!(builder.commit(5), 0);
         let arena = builder.seal().unwrap();
         assert_eq!(arena.bytes(0, 10), b"");
-        assert_eq!(arena.bytes(7, usize::MAX), b"");
+        assert_eq!(arena.bytes(7, u64::MAX), b"");
     }
 
     #[test]
@@ -198,10 +203,11 @@ mod tests {
         assert_eq!(builder.commit(3), 192);
         let arena = builder.seal().unwrap();
         assert_eq!(arena.bytes(0, 3), &[7, 0, 0]);
-        assert_eq!(arena.bytes(192, 3), b"abc");
+        assert_eq!(arena.bytes(192, 195), b"abc");
         assert_eq!(arena.mapping().as_ptr().addr() % PAGE, 0);
-        assert_eq!(arena.bytes(PAGE - 1, 9), &[0]);
-        assert_eq!(arena.bytes(PAGE, 9), b"");
+        assert_eq!(arena.bytes(4095, 4096), &[0]);
+        assert_eq!(arena.bytes(4095, 4097), b"");
+        assert_eq!(arena.bytes(2, 1), b"");
     }
 
     #[test]

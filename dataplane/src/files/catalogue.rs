@@ -10,7 +10,10 @@ use thiserror::Error;
 use super::arena::{Arena, ArenaBuilder, ArenaError, PageKind};
 use super::index::{Full, NameIndex, Target};
 use super::name::{Name, NameOptions};
-use super::netascii::{CHUNK, LineCounter, Netascii};
+use super::netascii::{CHUNK_U64, LineCounter, Netascii};
+use super::sum_pass::SumPass;
+use super::sums::{SumSlots, SumTable, SumTables};
+use crate::wire::checksum::Sum;
 
 /// Which load a catalogue came from; a reload counts up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,15 +88,22 @@ pub enum Lookup {
     NotFound,
 }
 
+/// Half a cache line, never across two.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct FileEntry {
-    start: usize,
-    len: usize,
-    /// Where the netascii counts begin; `usize::MAX` when the file has none.
-    counts_start: usize,
+    /// In the arena.
+    start: u64,
+    len: u64,
+    /// Where the netascii counts begin; `u64::MAX` when the file has none.
+    counts_start: u64,
     /// The first name given to the file; `u32::MAX` before that.
     name: u32,
+    /// Ascends with `start`: what the entries of the sum tables are counted by.
+    place: u32,
 }
+
+const _: () = assert!(size_of::<FileEntry>() == 32);
 
 /// What is known of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +147,7 @@ pub struct Catalogue {
     index: NameIndex,
     files: Vec<FileEntry>,
     counts: Vec<u64>,
+    sums: SumTables,
     arena: Arena,
     total_bytes: u64,
 }
@@ -172,7 +183,18 @@ impl Catalogue {
     #[must_use]
     pub fn file(&self, id: FileId) -> FileRecord<'_> {
         let entry = &self.files[id.as_usize()];
-        FileRecord { id, len: entry.len as u64, name: self.index.name(entry.name) }
+        FileRecord { id, len: entry.len, name: self.index.name(entry.name) }
+    }
+
+    /// Where in the arena a file begins, in bytes, and how long it is.
+    ///
+    /// # Panics
+    /// When `id` comes from a catalogue with more files.
+    #[must_use]
+    #[inline]
+    pub fn span(&self, id: FileId) -> (u64, u64) {
+        let entry = &self.files[id.as_usize()];
+        (entry.start, entry.len)
     }
 
     /// The bytes of a file that lie in `range`; less than asked for, or nothing, where the file ends.
@@ -180,11 +202,45 @@ impl Catalogue {
     /// # Panics
     /// When `id` comes from a catalogue with more files.
     #[must_use]
+    #[inline]
     pub fn bytes(&self, id: FileId, range: Range<u64>) -> &[u8] {
+        let (file_start, len) = self.span(id);
+        let end = range.end.min(len);
+        let start = range.start.min(end);
+        self.arena.bytes(file_start + start, file_start + end)
+    }
+
+    /// The table of sums for blocks of `blksize` bytes, if one is kept: ask once per transfer. The same in every catalogue.
+    #[must_use]
+    pub fn sum_table(blksize: u16) -> Option<SumTable> {
+        SumTable::of(blksize)
+    }
+
+    /// The checksum of the block of a file that begins `offset` bytes into it (octet mode): up to `blksize` bytes, less where the
+    /// file ends, none at its end. `None` when `offset` is behind the end or not a multiple of `blksize`, or when no sums are kept for
+    /// blocks of that size.
+    ///
+    /// # Panics
+    /// When `id` comes from a catalogue with more files.
+    #[must_use]
+    pub fn block_sum(&self, id: FileId, offset: u64, blksize: u16) -> Option<Sum> {
+        self.block_sum_in(SumTable::of(blksize)?, id, offset)
+    }
+
+    /// What [`block_sum`](Self::block_sum) gives, for the block size of `table`: two multiplications and two loads.
+    ///
+    /// # Panics
+    /// When `id` comes from a catalogue with more files.
+    #[must_use]
+    #[inline]
+    pub fn block_sum_in(&self, table: SumTable, id: FileId, offset: u64) -> Option<Sum> {
         let entry = &self.files[id.as_usize()];
-        let clamp = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(entry.len);
-        let (start, end) = (clamp(range.start), clamp(range.end));
-        self.arena.bytes(entry.start + start, end.saturating_sub(start))
+        // No file is 2^48 bytes long, so an offset that passes the first test can be divided.
+        let block = table.block_at(offset);
+        if offset > entry.len || block * u64::from(table.blksize()) != offset {
+            return None;
+        }
+        self.sums.get(table, table.entry(entry.start, block, entry.place))
     }
 
     /// How long a file is as netascii (RFC 1350 §1), in bytes.
@@ -200,7 +256,7 @@ impl Catalogue {
     #[must_use]
     #[inline]
     pub fn stream_len(&self, id: FileId, netascii: bool) -> u64 {
-        if netascii { self.netascii_len(id) } else { self.file(id).len() }
+        if netascii { self.netascii_len(id) } else { self.span(id).1 }
     }
 
     /// Copies the file's netascii bytes from wire position `offset` on into `out`; returns how many there were. Resumes anywhere,
@@ -237,12 +293,19 @@ impl Catalogue {
         self.total_bytes
     }
 
-    /// Memory beside the file bytes, in bytes: names, index, records, netascii counts.
+    /// Memory beside the file bytes, in bytes: names, index, records, netascii counts, sums of blocks.
     #[must_use]
     pub fn overhead_bytes(&self) -> usize {
         self.index.memory_bytes()
             + self.files.capacity() * size_of::<FileEntry>()
             + self.counts.capacity() * size_of::<u64>()
+            + self.sums_bytes()
+    }
+
+    /// What of the [`overhead_bytes`](Self::overhead_bytes) are the sums of blocks.
+    #[must_use]
+    pub fn sums_bytes(&self) -> usize {
+        self.sums.memory_bytes()
     }
 
     /// The memory that the file bytes are in, for DMA registration.
@@ -259,9 +322,10 @@ impl Catalogue {
 
     fn netascii(&self, id: FileId) -> Netascii<'_> {
         let entry = &self.files[id.as_usize()];
-        let from_start = self.counts.get(entry.counts_start..).unwrap_or_default();
-        let chunks = entry.len.div_ceil(CHUNK).min(from_start.len());
-        Netascii::new(self.arena.bytes(entry.start, entry.len), &from_start[..chunks])
+        let counts_start = usize::try_from(entry.counts_start).unwrap_or(usize::MAX);
+        let from_start = self.counts.get(counts_start..).unwrap_or_default();
+        let chunks = usize::try_from(entry.len.div_ceil(CHUNK_U64)).unwrap_or(usize::MAX).min(from_start.len());
+        Netascii::new(self.arena.bytes(entry.start, entry.start + entry.len), &from_start[..chunks])
     }
 }
 
@@ -298,6 +362,7 @@ pub struct CatalogueBuilder {
     index: NameIndex,
     files: Vec<FileEntry>,
     counts: Vec<u64>,
+    sums: SumTables,
     arena: ArenaBuilder,
     total_bytes: u64,
 }
@@ -319,6 +384,7 @@ impl CatalogueBuilder {
             index: NameIndex::new(names.fold_case),
             files: Vec::new(),
             counts: Vec::new(),
+            sums: SumTables::default(),
             arena: ArenaBuilder::new(capacity, hugepages)?,
             total_bytes: 0,
         })
@@ -329,14 +395,24 @@ impl CatalogueBuilder {
     /// # Errors
     /// [`BuildError::NoRoom`], [`BuildError::TooManyNames`].
     pub fn add_file(&mut self, bytes: &[u8]) -> Result<FileId, BuildError> {
-        let (vacant, mut counter) = self.next_file();
-        let Some(place) = vacant.get_mut(..bytes.len()) else {
-            return Err(BuildError::NoRoom { len_bytes: bytes.len(), vacant_bytes: vacant.len() });
+        let vacant = self.arena.vacant();
+        let vacant_bytes = vacant.len();
+        let Some(room) = vacant.get_mut(..bytes.len()) else {
+            return Err(BuildError::NoRoom { len_bytes: bytes.len(), vacant_bytes });
         };
-        place.copy_from_slice(bytes);
+        room.copy_from_slice(bytes);
+        let start = self.arena.commit(bytes.len()) as u64;
+        let place = u32::try_from(self.files.len()).map_err(|_| BuildError::TooManyNames)?;
+        let mut counts = Vec::new();
+        let mut counter = LineCounter::new(&mut counts);
         counter.push(bytes);
-        let counts_start = counter.finish();
-        self.commit_file(bytes.len(), counts_start)
+        counter.finish();
+        self.sums.reserve(start + bytes.len() as u64, place + 1);
+        let mut slots = self.sums.slots();
+        let mut pass = SumPass::new(&mut slots, start, place, 0);
+        pass.push(bytes);
+        pass.finish();
+        self.add_placed(Placed { start, len: bytes.len() as u64, place }, &counts)
     }
 
     /// Gives a file a name. The name must be normalised, and not be there already (under case folding: in any case).
@@ -368,28 +444,47 @@ impl CatalogueBuilder {
         self.index.finish();
         self.files.shrink_to_fit();
         self.counts.shrink_to_fit();
+        let last = self.files.last();
+        self.sums.shrink(last.map_or(0, |file| file.start + file.len), last.map_or(0, |file| file.place));
         Ok(Catalogue {
             generation: self.generation,
             names: self.names,
             index: self.index,
             files: self.files,
             counts: self.counts,
+            sums: self.sums,
             arena: self.arena.seal()?,
             total_bytes: self.total_bytes,
         })
     }
 
-    /// Room for the next file's bytes, and what must see them on the way in.
-    pub(super) fn next_file(&mut self) -> (&mut [u8], LineCounter<'_>) {
-        (self.arena.vacant(), LineCounter::new(&mut self.counts))
+    /// The whole memory, and the sums of all blocks of `places` files in it, for a loader that fills both in any order.
+    pub(super) fn fill(&mut self, places: u32) -> (&mut [u8], SumSlots<'_>) {
+        let memory = self.arena.all();
+        self.sums.reserve(memory.len() as u64, places);
+        (memory, self.sums.slots())
     }
 
-    /// Keeps the first `len` bytes of that room as a file.
-    pub(super) fn commit_file(&mut self, len: usize, counts_start: Option<usize>) -> Result<FileId, BuildError> {
+    /// Adds a file whose bytes and sums are where `placed` says. `counts`: what [`LineCounter`] gave for it.
+    ///
+    /// # Errors
+    /// [`BuildError::TooManyNames`].
+    pub(super) fn add_placed(&mut self, placed: Placed, counts: &[u64]) -> Result<FileId, BuildError> {
         let id = FileId(u32::try_from(self.files.len()).map_err(|_| BuildError::TooManyNames)?);
-        let start = self.arena.commit(len);
-        self.files.push(FileEntry { start, len, counts_start: counts_start.unwrap_or(usize::MAX), name: u32::MAX });
-        self.total_bytes += len as u64;
+        let Placed { start, len, place } = placed;
+        let counts_start = if counts.is_empty() { u64::MAX } else { self.counts.len() as u64 };
+        self.counts.extend_from_slice(counts);
+        self.files.push(FileEntry { start, len, counts_start, name: u32::MAX, place });
+        self.total_bytes += len;
         Ok(id)
     }
+}
+
+/// Where a file is. Over the files of a catalogue both `start` and `place` ascend, and none begins before the one before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// In the arena, a multiple of [`FILE_ALIGN`](super::arena::FILE_ALIGN).
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) place: u32,
 }

@@ -4,27 +4,23 @@
 //! A change is seen by fstat(2) before and after the read: device, inode, size, mtime and ctime must agree. That is as fine as the
 //! file system's time stamps: a write of the same length within one tick of an earlier one escapes it. Publish by rename.
 
-use std::fs::{self, File, Metadata};
-use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::{fs, io, thread};
 
-use rustix::fs::{Advice, Mode, OFlags, ResolveFlags, fadvise, open, openat2};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
 use thiserror::Error;
 
-use super::arena::{ArenaError, FILE_ALIGN};
+use super::arena::ArenaError;
 use super::catalogue::{BuildError, Catalogue, CatalogueBuilder, GenerationId};
+use super::fill::{fill, reserved_bytes};
 use super::name::NameOptions;
-use super::netascii::LineCounter;
-use super::report::{LoadReport, Phase, Progress, Reason};
-use super::scan::{Content, Found, READABLE_BY_OTHERS, Scan, scan};
+use super::report::{LoadReport, Phase, Progress};
+use super::scan::{Found, scan};
 
-/// Bytes per pread: small enough that the CR and LF count finds them in the second-level cache.
-const PIECE: usize = 256 << 10;
-/// Further attempts at a file that changed while it was being read.
-const RETRIES: u32 = 3;
+/// More threads than this only wait for the memory.
+const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// How to load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +31,15 @@ pub struct LoadOptions {
     pub names: NameOptions,
     /// The number of the catalogue.
     pub generation: GenerationId,
+    /// Threads that read, the calling one included. `None`: as many as this thread may use processors, at most eight.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl LoadOptions {
+    fn threads(&self) -> NonZeroUsize {
+        let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(THREADS_MAX);
+        self.threads.unwrap_or_else(all)
+    }
 }
 
 /// Why there is no catalogue.
@@ -90,7 +95,8 @@ impl From<BuildError> for LoadError {
 
 /// Reads the tree below `root` into memory. What may not or cannot be served is left out and reported, never an error.
 ///
-/// `progress` is called after each directory, between the passes, and after each piece of a file, on this thread.
+/// `progress` is called on this thread: after each directory, between the passes, and after each piece and file that this thread
+/// reads, which is one among [`LoadOptions::threads`]; with one thread after every piece and file.
 ///
 /// # Errors
 /// [`LoadError`], when there is nothing to load from or to load into.
@@ -104,27 +110,30 @@ pub fn load(
     let mut report = LoadReport::new();
     let scan = scan(&canonical, options.names, &mut report, progress)?;
 
-    let needed_bytes = scan.contents.iter().map(reservation).fold(0, u64::saturating_add);
-    let capacity = usize::try_from(needed_bytes).unwrap_or(usize::MAX);
+    let capacity = usize::try_from(reserved_bytes(&scan)).unwrap_or(usize::MAX);
     let mut builder = CatalogueBuilder::new(options.generation, options.names, capacity, options.hugepages)?;
-    let mut state = Progress {
-        phase: Phase::Read,
-        files_done: 0,
-        files_total: scan.contents.len() as u64,
-        bytes_done: 0,
+    let outcomes = fill(&root_fd, &scan, options.threads(), &mut builder, progress);
+    let files_total = scan.files.len() as u64;
+    progress(&Progress {
+        phase: Phase::Seal,
+        files_done: files_total,
+        files_total,
+        bytes_done: scan.bytes,
         bytes_total: scan.bytes,
-    };
-    progress(&state);
+    });
 
-    let outcomes = read_all(&root_fd, &scan, needed_bytes, &mut builder, &mut state, progress)?;
-    state.phase = Phase::Seal;
-    progress(&state);
-
+    let mut ids = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        ids.push(match outcome {
+            Ok((placed, counts)) => Ok(builder.add_placed(placed, &counts)?),
+            Err(reason) => Err(reason),
+        });
+    }
     let mut served_names = 0;
     for (name, found) in &scan.names {
         match *found {
             Found::Denied(denied) => builder.deny(name, denied)?,
-            Found::Content(number) => match outcomes[number] {
+            Found::Content(number) => match ids[number] {
                 Ok(id) => {
                     builder.add_name(name, id)?;
                     served_names += 1;
@@ -158,125 +167,4 @@ fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {
 fn open_root(canonical: &Path) -> Result<OwnedFd, LoadError> {
     open(canonical, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| LoadError::RootUnreadable { path: canonical.to_owned(), source: errno.into() })
-}
-
-/// Bytes of arena that a file takes.
-fn reservation(content: &Content) -> u64 {
-    content.size.checked_next_multiple_of(FILE_ALIGN as u64).unwrap_or(u64::MAX)
-}
-
-type Outcome = Result<super::FileId, Reason>;
-
-/// Files lie in the arena one behind the other, so the room that one did not use is there for a later one that has grown; but
-/// never the room of those still to come.
-fn read_all(
-    root: &OwnedFd,
-    scan: &Scan,
-    reserved_bytes: u64,
-    builder: &mut CatalogueBuilder,
-    state: &mut Progress,
-    progress: &mut dyn FnMut(&Progress),
-) -> Result<Vec<Outcome>, LoadError> {
-    let mut reserved_behind = reserved_bytes;
-    let mut outcomes = Vec::with_capacity(scan.contents.len());
-    for content in &scan.contents {
-        reserved_behind -= reservation(content);
-        let keep = usize::try_from(reserved_behind).unwrap_or(usize::MAX);
-        let bytes_before = state.bytes_done;
-        let mut on_piece = |bytes: usize| {
-            // A file that grew or was read again must not push the count past its share.
-            state.bytes_done = (state.bytes_done + bytes as u64).min(bytes_before + content.size);
-            progress(state);
-        };
-        let outcome = match read_with_retries(root, content, keep, builder, &mut on_piece) {
-            Ok((len, counts_start)) => Ok(builder.commit_file(len, counts_start)?),
-            Err(reason) => Err(reason),
-        };
-        outcomes.push(outcome);
-        state.files_done += 1;
-        state.bytes_done = bytes_before + content.size;
-        progress(state);
-    }
-    Ok(outcomes)
-}
-
-fn read_with_retries(
-    root: &OwnedFd,
-    content: &Content,
-    keep: usize,
-    builder: &mut CatalogueBuilder,
-    on_piece: &mut dyn FnMut(usize),
-) -> Result<(usize, Option<usize>), Reason> {
-    let mut retries = 0;
-    loop {
-        let (vacant, mut counter) = builder.next_file();
-        let room = vacant.len().saturating_sub(keep);
-        match read_file(root, &content.path, &mut vacant[..room], &mut counter, on_piece) {
-            Ok(len) => return Ok((len, counter.finish())),
-            Err(reason) => {
-                counter.abandon();
-                if reason != Reason::Changed || retries == RETRIES {
-                    return Err(reason);
-                }
-                retries += 1;
-            }
-        }
-    }
-}
-
-/// One attempt: the length of a version of the file that stayed the same from the first byte to the last.
-fn read_file(
-    root: &OwnedFd,
-    path: &Path,
-    room: &mut [u8],
-    counter: &mut LineCounter<'_>,
-    on_piece: &mut dyn FnMut(usize),
-) -> Result<usize, Reason> {
-    let file = open_beneath(root, path)?;
-    let before = file.metadata().map_err(|_| Reason::Unreadable)?;
-    if !before.is_file() {
-        return Err(Reason::Special);
-    }
-    if before.mode() & READABLE_BY_OTHERS == 0 {
-        return Err(Reason::NotReadable);
-    }
-    let len = usize::try_from(before.len()).map_err(|_| Reason::Changed)?;
-    let room = room.get_mut(..len).ok_or(Reason::Changed)?;
-    if len > PIECE {
-        // Doubles the read-ahead; only advice, so a refusal is no matter.
-        let _ = fadvise(&file, 0, None, Advice::Sequential);
-    }
-    let mut offset = 0;
-    for piece in room.chunks_mut(PIECE) {
-        file.read_exact_at(piece, offset).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Reason::Changed,
-            _ => Reason::Unreadable,
-        })?;
-        counter.push(piece);
-        offset += piece.len() as u64;
-        on_piece(piece.len());
-    }
-    let after = file.metadata().map_err(|_| Reason::Unreadable)?;
-    if version(&before) == version(&after) { Ok(len) } else { Err(Reason::Changed) }
-}
-
-/// The scan saw a regular file at this path without symlinks; if one has got in since, the kernel refuses. `NONBLOCK`: should it
-/// have become a FIFO, open(2) returns, and fstat(2) will tell.
-fn open_beneath(root: &OwnedFd, path: &Path) -> Result<File, Reason> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match openat2(root, path, flags, Mode::empty(), resolve) {
-        Ok(fd) => Ok(fd.into()),
-        Err(Errno::NOENT | Errno::NOTDIR) => Err(Reason::Vanished),
-        // A symlink in the way, a directory moved about, or a rename that raced with us.
-        Err(Errno::LOOP | Errno::XDEV | Errno::AGAIN) => Err(Reason::Changed),
-        Err(Errno::NXIO) => Err(Reason::Special),
-        Err(_) => Err(Reason::Unreadable),
-    }
-}
-
-fn version(metadata: &Metadata) -> impl PartialEq + use<> {
-    let modified = (metadata.mtime(), metadata.mtime_nsec());
-    let changed = (metadata.ctime(), metadata.ctime_nsec());
-    (metadata.dev(), metadata.ino(), metadata.len(), modified, changed)
 }

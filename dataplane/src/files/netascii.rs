@@ -7,7 +7,7 @@
 /// Source bytes per count.
 pub(super) const CHUNK: usize = 4096;
 
-const CHUNK_U64: u64 = CHUNK as u64;
+pub(super) const CHUNK_U64: u64 = CHUNK as u64;
 
 /// Counts the CR and LF bytes of a file while it is read, piece by piece.
 #[derive(Debug)]

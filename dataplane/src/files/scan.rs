@@ -27,7 +27,7 @@ const NAMES_MAX: usize = 1 << 24;
 
 /// A file to read, once for all its names.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(super) struct SourceFile {
     /// Relative to the canonical root, free of symlinks.
     pub(super) path: PathBuf,
     /// In bytes, at the scan.
@@ -37,7 +37,7 @@ pub(super) struct Content {
 /// What a name was found to be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Found {
-    /// A number in [`Scan::contents`].
+    /// A number in [`Scan::files`].
     Content(usize),
     Denied(Denied),
 }
@@ -45,7 +45,7 @@ pub(super) enum Found {
 /// What the tree holds.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    pub(super) contents: Vec<Content>,
+    pub(super) files: Vec<SourceFile>,
     pub(super) names: Vec<(Box<[u8]>, Found)>,
     /// Sum of the sizes, in bytes.
     pub(super) bytes: u64,
@@ -106,7 +106,7 @@ impl Scanner<'_> {
                 return Err(LoadError::TooManyNames);
             }
         }
-        let files_total = self.scan.contents.len() as u64;
+        let files_total = self.scan.files.len() as u64;
         (self.progress)(&Progress {
             phase: Phase::Scan,
             files_done: 0,
@@ -209,8 +209,8 @@ impl Scanner<'_> {
             hash_map::Entry::Occupied(known) => *known.get(),
             hash_map::Entry::Vacant(place) => {
                 self.scan.bytes = self.scan.bytes.saturating_add(metadata.len());
-                self.scan.contents.push(Content { path: relative.to_owned(), size: metadata.len() });
-                *place.insert(self.scan.contents.len() - 1)
+                self.scan.files.push(SourceFile { path: relative.to_owned(), size: metadata.len() });
+                *place.insert(self.scan.files.len() - 1)
             }
         };
         self.add(name, Found::Content(content));
