@@ -1,0 +1,254 @@
+//! What is measured: R0 a bare loop as testpmd's `5tswap`, R1 a null responder, R2 the worker of `bypassd` with nothing left out.
+//! The only file here that knows how an engine is built and driven.
+
+use super::verify::HEADERS;
+use dataplane::dpdk::{Mbuf, Mempool, QueuePair, Tsc};
+use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, LocalAddress, TooManyAddresses};
+use dataplane::files::Catalogue;
+use dataplane::port::{BURST, Backlog, Burst, Frame, Port, TooLong};
+use dataplane::random::Seed;
+use dataplane::session::{WorkerIndex, WorkerShare};
+use dataplane::tftp::{Policy, Retransmission};
+use dataplane::time::{Duration, Instant};
+use dataplane::wire::{MacAddr, Sum};
+use dataplane::worker::{Attachment, Lane, LaneCounters, Neighbourhood, Pace, StopFlag, Worker, WorkerStatus, mailbox};
+use std::sync::Arc;
+
+/// Sessions from which on one core cannot come back to each of them within the usual shortest wait: whoever serves so many
+/// raises `retransmit_min_ms`.
+const MANY_SESSIONS: u32 = 500_000;
+
+/// What it is raised to.
+const PATIENT_WAIT: Duration = Duration::from_secs(2);
+
+/// A server under test.
+pub(crate) trait Rung {
+    /// One turn of its loop: receive, work, send.
+    fn poll(&mut self);
+
+    /// It is about to be measured, or has been: between the two its clock runs.
+    fn resume(&mut self) {}
+
+    /// The other half.
+    fn pause(&mut self) {}
+}
+
+/// R0: receives a burst, exchanges source and destination of Ethernet, IPv4 and UDP in place, sends the burst. The checksums
+/// stay right. One frame in, one out, whatever the window size.
+pub(crate) struct Bare {
+    port: QueuePair,
+    burst: Burst<Mbuf>,
+    backlog: Backlog<Mbuf>,
+}
+
+impl Bare {
+    pub(crate) fn new(port: QueuePair) -> Self {
+        Self { port, burst: Burst::new(), backlog: Backlog::new() }
+    }
+}
+
+impl Rung for Bare {
+    #[inline]
+    fn poll(&mut self) {
+        self.port.receive(&mut self.burst);
+        for mut frame in self.burst.drain(..) {
+            if let Some(headers) = frame.bytes_mut().first_chunk_mut::<HEADERS>() {
+                turn_around(headers);
+            }
+            self.backlog.push(frame);
+        }
+        if !self.backlog.is_empty() {
+            self.port.send(&mut self.backlog);
+        }
+    }
+}
+
+/// Exchanges both ends of a flow.
+#[inline]
+fn turn_around(headers: &mut [u8; HEADERS]) {
+    exchange::<6>(headers, 0);
+    exchange::<4>(headers, 26);
+    exchange::<2>(headers, 34);
+}
+
+/// Exchanges two neighbouring fields of `N` bytes.
+#[inline]
+fn exchange<const N: usize>(headers: &mut [u8; HEADERS], start: usize) {
+    if let Some((first, rest)) = headers[start..].split_first_chunk_mut::<N>()
+        && let Some(second) = rest.first_chunk_mut::<N>()
+    {
+        core::mem::swap(first, second);
+    }
+}
+
+/// R1: takes every frame for an ACK and answers with one window of constant DATA: headers written, payload copied, checksums
+/// right (the payload's sum is known). No session, no file, no check of what came in.
+pub(crate) struct Null {
+    port: QueuePair,
+    burst: Burst<Mbuf>,
+    backlog: Backlog<Mbuf>,
+    payload: Vec<u8>,
+    payload_sum: Sum,
+    windowsize: u16,
+}
+
+impl Null {
+    pub(crate) fn new(port: QueuePair, payload: Vec<u8>, windowsize: u16) -> Self {
+        let payload_sum = Sum::of(&payload);
+        Self { port, burst: Burst::new(), backlog: Backlog::new(), payload, payload_sum, windowsize }
+    }
+}
+
+/// The headers of replies to one ACK, block number and UDP checksum left open.
+struct Reply {
+    headers: [u8; HEADERS + 4],
+    acked: u16,
+    /// Of everything that the UDP checksum covers but the block number.
+    sum: Sum,
+}
+
+impl Reply {
+    #[inline]
+    fn to(ack: &[u8], payload_len: usize, payload_sum: Sum) -> Option<Self> {
+        let mut headers = *ack.first_chunk::<{ HEADERS + 4 }>()?;
+        let acked = u16::from_be_bytes([headers[HEADERS + 2], headers[HEADERS + 3]]);
+        turn_around(headers.first_chunk_mut()?);
+        let udp_len = u16::try_from(8 + 4 + payload_len).ok()?;
+        headers[16..18].copy_from_slice(&(20 + udp_len).to_be_bytes());
+        headers[24..26].fill(0);
+        let checksum = Sum::of(&headers[14..34]).finish();
+        headers[24..26].copy_from_slice(&checksum.to_be_bytes());
+        headers[38..40].copy_from_slice(&udp_len.to_be_bytes());
+        headers[40..42].fill(0);
+        headers[42..46].copy_from_slice(&[0, 3, 0, 0]);
+        let sum = Sum::of(&headers[26..46]).add_u16(17).add_u16(udp_len).combine(payload_sum);
+        Some(Self { headers, acked, sum })
+    }
+
+    /// Makes `frame` the DATA packet number `number` of the window.
+    #[inline]
+    fn write(&mut self, number: u16, payload: &[u8], frame: &mut Mbuf) -> Result<(), TooLong> {
+        let block = self.acked.wrapping_add(number);
+        self.headers[44..46].copy_from_slice(&block.to_be_bytes());
+        // RFC 768: a checksum of zero is sent as all ones.
+        let checksum = match self.sum.add_u16(block).finish() {
+            0 => u16::MAX,
+            checksum => checksum,
+        };
+        self.headers[40..42].copy_from_slice(&checksum.to_be_bytes());
+        frame.resize(self.headers.len() + payload.len())?;
+        let (head, body) = frame.bytes_mut().split_at_mut(self.headers.len());
+        head.copy_from_slice(&self.headers);
+        body.copy_from_slice(payload);
+        Ok(())
+    }
+}
+
+impl Rung for Null {
+    #[inline]
+    fn poll(&mut self) {
+        let Self { port, burst, backlog, payload, payload_sum, windowsize } = self;
+        port.receive(burst);
+        for frame in burst.drain(..) {
+            let Some(mut reply) = Reply::to(frame.bytes(), payload.len(), *payload_sum) else { continue };
+            let mut received = Some(frame);
+            for number in 1..=*windowsize {
+                let Some(mut frame) = received.take().or_else(|| port.allocate()) else { break };
+                // What does not fit is lost: the generator counts what comes back.
+                if reply.write(number, payload, &mut frame).is_ok() {
+                    let _ = backlog.try_push(frame);
+                }
+                if backlog.len() >= BURST {
+                    port.send(backlog);
+                }
+            }
+        }
+        if !backlog.is_empty() {
+            port.send(backlog);
+        }
+    }
+}
+
+/// What R2 is made of.
+pub(crate) struct FullConfig {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) mac: [u8; 6],
+    pub(crate) address: LocalAddress,
+    pub(crate) mtu: u16,
+    pub(crate) sessions: u32,
+}
+
+/// R2: the worker as `bypassd` builds and runs it, one lane, alone on its port. Its clock, the TSC, is read in every turn; it
+/// stands while other rungs are measured, because the clients that it serves stand too.
+pub(crate) struct Full {
+    worker: Worker<Attachment<QueuePair, Arc<Mempool>>>,
+    counters: Arc<LaneCounters>,
+    pace: Pace,
+    tsc: Tsc,
+    paused_at: Instant,
+    paused_us: u64,
+}
+
+impl Full {
+    pub(crate) fn new(port: QueuePair, config: FullConfig, tsc: Tsc) -> Result<Self, TooManyAddresses> {
+        let FullConfig { catalogue, mac, address, mtu, sessions } = config;
+        let defaults = Limits::default();
+        let limits = Limits { max_sessions: defaults.max_sessions.max(sessions), ..defaults };
+        let share = WorkerShare { index: WorkerIndex(0), workers: 1 };
+        let engine = EngineConfig {
+            interface: Interface::new(MacAddr(mac), mtu, &[address])?,
+            policy: policy(sessions),
+            limits,
+            share,
+            seed: Seed([0x1A; 16]),
+            answering: Answering::Ourselves,
+        };
+        let now = tsc.now();
+        let engine = Engine::new(engine, catalogue, now);
+        let counters = Arc::new(LaneCounters::default());
+        let lane =
+            Lane::new(engine, Attachment::Queue(port), share.index, Neighbourhood::alone(), Arc::clone(&counters));
+        let (_, mailbox) = mailbox();
+        let worker = Worker {
+            lanes: vec![lane],
+            mailbox,
+            drain: StopFlag::new(),
+            stop: StopFlag::new(),
+            status: Arc::new(WorkerStatus::default()),
+            idle_sleep: None,
+        };
+        Ok(Self { worker, counters, pace: Pace::default(), tsc, paused_at: now, paused_us: 0 })
+    }
+
+    /// What it counted.
+    pub(crate) fn counters(&self) -> &LaneCounters {
+        &self.counters
+    }
+}
+
+impl Rung for Full {
+    #[inline]
+    fn poll(&mut self) {
+        if !self.worker.stop.is_raised() {
+            let now = Instant::from_micros(self.tsc.now().micros() - self.paused_us);
+            self.worker.turn(now, &mut self.pace);
+        }
+    }
+
+    fn resume(&mut self) {
+        self.paused_us += (self.tsc.now() - self.paused_at).micros();
+    }
+
+    fn pause(&mut self) {
+        self.paused_at = self.tsc.now();
+    }
+}
+
+fn policy(sessions: u32) -> Policy {
+    let defaults = Policy::default();
+    if sessions < MANY_SESSIONS {
+        return defaults;
+    }
+    let retransmission = Retransmission { min: PATIENT_WAIT, initial: PATIENT_WAIT, ..defaults.retransmission };
+    Policy { retransmission, ..defaults }
+}
