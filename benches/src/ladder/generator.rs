@@ -111,6 +111,8 @@ pub(crate) struct Generator {
     random: Random,
     shape: Shape,
     template: [u8; FRAME_MIN],
+    /// Of the template's IPv4 header.
+    template_sum: Sum,
     burst: Burst<Mbuf>,
     backlog: Backlog<Mbuf>,
     content: Vec<u8>,
@@ -145,6 +147,7 @@ impl Generator {
             random,
             shape,
             template: template(),
+            template_sum: Sum::of(&template()[14..34]),
             burst: Burst::new(),
             backlog: Backlog::new(),
             content: vec![0; usize::from(shape.blksize)],
@@ -335,23 +338,31 @@ impl Generator {
         frame.resize(len).map_err(|_| LoadError::CannotSend)?;
         let from = endpoint(number);
         let udp_len = u16::try_from(8 + packet.len()).map_err(|_| LoadError::CannotSend)?;
-        let bytes = frame.bytes_mut();
-        bytes[..FRAME_MIN].copy_from_slice(&self.template);
-        bytes[16..18].copy_from_slice(&(20 + udp_len).to_be_bytes());
-        bytes[26..30].copy_from_slice(&from.ip.octets());
-        let checksum = Sum::of(&bytes[14..34]).finish();
-        bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
-        bytes[34..36].copy_from_slice(&from.port.to_be_bytes());
-        bytes[36..38].copy_from_slice(&dst_port.to_be_bytes());
-        bytes[38..40].copy_from_slice(&udp_len.to_be_bytes());
-        bytes[HEADERS..HEADERS + packet.len()].copy_from_slice(packet);
-        let sum = Sum::of(&bytes[26..HEADERS + packet.len()]).add_u16(17).add_u16(udp_len);
+        // Sums from the values, not from the bytes just written: those would have to leave the store buffer first.
+        let ip_sum = self.template_sum.add_u16(20 + udp_len).add_u32(from.ip.to_bits());
+        let udp_sum = Sum::of(packet)
+            .add_u32(from.ip.to_bits())
+            .add_u32(SERVER.ip.to_bits())
+            .add_u16(17)
+            .add_u16(udp_len)
+            .add_u16(from.port)
+            .add_u16(dst_port)
+            .add_u16(udp_len);
         // RFC 768: a checksum of zero is sent as all ones.
-        let checksum = match sum.finish() {
+        let udp_checksum = match udp_sum.finish() {
             0 => u16::MAX,
             checksum => checksum,
         };
-        bytes[40..42].copy_from_slice(&checksum.to_be_bytes());
+        let bytes = frame.bytes_mut();
+        bytes[..FRAME_MIN].copy_from_slice(&self.template);
+        bytes[16..18].copy_from_slice(&(20 + udp_len).to_be_bytes());
+        bytes[24..26].copy_from_slice(&ip_sum.finish().to_be_bytes());
+        bytes[26..30].copy_from_slice(&from.ip.octets());
+        bytes[34..36].copy_from_slice(&from.port.to_be_bytes());
+        bytes[36..38].copy_from_slice(&dst_port.to_be_bytes());
+        bytes[38..40].copy_from_slice(&udp_len.to_be_bytes());
+        bytes[40..42].copy_from_slice(&udp_checksum.to_be_bytes());
+        bytes[HEADERS..HEADERS + packet.len()].copy_from_slice(packet);
         self.backlog.try_push(frame).map_err(|_| LoadError::CannotSend)
     }
 

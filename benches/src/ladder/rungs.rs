@@ -108,20 +108,29 @@ struct Reply {
 }
 
 impl Reply {
+    /// The ACK's own checksums are right, so that only what changes has to be put into them (RFC 1624).
     #[inline]
     fn to(ack: &[u8], payload_len: usize, payload_sum: Sum) -> Option<Self> {
         let mut headers = *ack.first_chunk::<{ HEADERS + 4 }>()?;
-        let acked = u16::from_be_bytes([headers[HEADERS + 2], headers[HEADERS + 3]]);
+        let field = |offset: usize| u16::from_be_bytes([headers[offset], headers[offset + 1]]);
+        let (ip_checksum, udp_checksum, acked) = (field(24), field(40), field(44));
+        let (ack_len, udp_len) = (field(38), u16::try_from(8 + 4 + payload_len).ok()?);
+        let checksum = Sum::from_folded(!ip_checksum).add_u16(!ack_len).add_u16(udp_len).finish();
+        // The length counts twice: in the header and in the pseudo-header. Opcode 4 becomes 3.
+        let sum = Sum::from_folded(!udp_checksum)
+            .add_u16(!ack_len)
+            .add_u16(!ack_len)
+            .add_u16(udp_len)
+            .add_u16(udp_len)
+            .add_u16(!4)
+            .add_u16(3)
+            .add_u16(!acked)
+            .combine(payload_sum);
         turn_around(headers.first_chunk_mut()?);
-        let udp_len = u16::try_from(8 + 4 + payload_len).ok()?;
         headers[16..18].copy_from_slice(&(20 + udp_len).to_be_bytes());
-        headers[24..26].fill(0);
-        let checksum = Sum::of(&headers[14..34]).finish();
         headers[24..26].copy_from_slice(&checksum.to_be_bytes());
         headers[38..40].copy_from_slice(&udp_len.to_be_bytes());
-        headers[40..42].fill(0);
-        headers[42..46].copy_from_slice(&[0, 3, 0, 0]);
-        let sum = Sum::of(&headers[26..46]).add_u16(17).add_u16(udp_len).combine(payload_sum);
+        headers[43] = 3;
         Some(Self { headers, acked, sum })
     }
 
