@@ -7,6 +7,7 @@
 mod case;
 mod content;
 mod generator;
+mod hugepages;
 mod memory;
 mod one_block;
 mod report;
@@ -14,6 +15,8 @@ mod rungs;
 mod setup;
 mod statistics;
 mod verify;
+mod vhost;
+mod vhost_peer;
 
 use case::{CaseError, Clock, Effort, Point};
 use content::{Layout, Regime};
@@ -22,9 +25,12 @@ use generator::Shape;
 use report::{MachineFacts, Report};
 use setup::{Machine, SetupError};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
+use vhost::VhostError;
+use vhost_peer::PeerError;
 
 /// Largest block that a jumbo frame carries, in bytes.
 const BLKSIZE_MAX: i64 = 8_960;
@@ -62,9 +68,22 @@ pub(crate) struct Args {
     /// CPU to measure on.
     #[arg(long, default_value_t = 0)]
     cpu: u32,
+    /// Rings in one process, or `net_vhost` and `net_virtio_user` in two (block sizes and rounds apply).
+    #[arg(long, value_enum, default_value_t = PortKind::Ring)]
+    port: PortKind,
+    /// Be the generator of another process.
+    #[arg(long, hide = true)]
+    vhost_peer: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What lies between server and generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PortKind {
+    Ring,
+    Vhost,
 }
 
 /// Why there is no result.
@@ -81,31 +100,77 @@ pub(crate) enum Failure {
         /// Why.
         error: CaseError,
     },
+    /// The topology of two processes.
+    #[error(transparent)]
+    Vhost(#[from] VhostError),
+    /// Its generator.
+    #[error("generator: {0}")]
+    Peer(#[from] PeerError),
     /// JSON could not be written.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let points = points(args);
-    let effort = Effort { rounds: args.rounds.unwrap_or(if args.quick { 10 } else { 12 }), windows: args.windows };
-    let began = Instant::now();
-    let mut machine = Machine::start(args.cpu)?;
-    let clock = Clock::new(machine.tsc);
-    let cache_bytes = content::last_level_cache_bytes();
-    let mut report = Report {
-        port: "net_ring",
+    if let (Some(sockets), Some(&blksize)) = (&args.vhost_peer, args.blksize.first()) {
+        return Ok(vhost_peer::run(sockets, blksize, args.cpu)?);
+    }
+    let report = match args.port {
+        PortKind::Ring => run_on_rings(args)?,
+        PortKind::Vhost => run_on_vhost(args)?,
+    };
+    if args.json {
+        println!("{}", report.to_json()?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+fn effort(args: &Args) -> Effort {
+    Effort { rounds: args.rounds.unwrap_or(if args.quick { 10 } else { 12 }), windows: args.windows }
+}
+
+/// A report without results.
+fn begin_report(port: &'static str, machine: &Machine, clock: &Clock, effort: &Effort) -> Report {
+    Report {
+        port,
         machine: MachineFacts {
             cpu: cpu_model(),
             tsc_hz: machine.tsc.hz(),
-            last_level_cache_bytes: cache_bytes,
+            last_level_cache_bytes: content::last_level_cache_bytes(),
             tsc_reading_cycles: clock.reading_cost,
         },
         rounds: effort.rounds,
         cases: Vec::new(),
         one_block: None,
         bytes_per_session: None,
-    };
+    }
+}
+
+fn run_on_vhost(args: &Args) -> Result<Report, Failure> {
+    let effort = effort(args);
+    let blksizes = if args.blksize.is_empty() { &[512, 1428][..] } else { &args.blksize };
+    // The pages are given back behind everything that lies in them.
+    let (_reservation, mut machine, peer_cpu) = vhost::start(args.cpu)?;
+    let clock = Clock::new(machine.tsc);
+    let mut report = begin_report("net_vhost and net_virtio_user", &machine, &clock, &effort);
+    for &blksize in blksizes {
+        eprintln!("ladder: vhost, blksize {blksize}");
+        let case = vhost::measure(&mut machine, &clock, blksize, peer_cpu, effort.rounds, effort.windows)?;
+        report.cases.push(case);
+    }
+    Ok(report)
+}
+
+fn run_on_rings(args: &Args) -> Result<Report, Failure> {
+    let points = points(args);
+    let effort = effort(args);
+    let began = Instant::now();
+    let mut machine = Machine::start(args.cpu)?;
+    let clock = Clock::new(machine.tsc);
+    let mut report = begin_report("net_ring", &machine, &clock, &effort);
+    let cache_bytes = report.machine.last_level_cache_bytes;
     if !args.only_pairs {
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -134,12 +199,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         };
         report.cases.push(measure().map_err(|error| Failure::Case { what, error })?);
     }
-    if args.json {
-        println!("{}", report.to_json()?);
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    Ok(report)
 }
 
 /// Keeps the last catalogue, so that only one is in memory at a time.

@@ -28,6 +28,9 @@ const CLIENTS_PER_ADDRESS: u32 = 16;
 /// Their first port.
 const FIRST_PORT: u16 = 2_048;
 
+/// How often a burst is offered to a full ring.
+const SENDS_MAX: u32 = 10_000_000;
+
 /// Clients that send at a time.
 pub(crate) type Batch = arrayvec::ArrayVec<u32, BURST>;
 
@@ -49,7 +52,7 @@ pub(crate) enum LoadError {
     #[error("a frame came back that is for no client")]
     Stray,
     /// Replies are missing.
-    #[error("{rung}: {found} of {expected} replies came back after {polls} polls")]
+    #[error("{rung}: {found} of {expected} replies came back after {polls} polls{counted}")]
     Missing {
         /// Whose.
         rung: &'static str,
@@ -59,6 +62,8 @@ pub(crate) enum LoadError {
         expected: u64,
         /// How often it was polled.
         polls: u32,
+        /// What the rung counted.
+        counted: String,
     },
 }
 
@@ -253,15 +258,40 @@ impl Generator {
             for frame in core::mem::take(&mut self.burst) {
                 let bytes = frame.bytes();
                 let number = self.addressee(bytes).ok_or(LoadError::Stray)?;
-                let fresh = match replies {
-                    Replies::Files => self.take_block(number, bytes)?,
-                    Replies::Returned => self.check_returned(number, bytes)?,
-                    Replies::Constant(payload) => self.check_constant(number, bytes, payload)?,
-                };
+                let fresh = self.take_reply(number, bytes, replies)?;
                 count += u64::from(fresh);
             }
         }
         Ok(count)
+    }
+
+    /// Takes one burst of what came back; leaves in `batch` the clients that have a new reply, whose next ACK is due.
+    #[inline]
+    pub(crate) fn collect_batch(
+        &mut self,
+        port: &mut QueuePair,
+        replies: Replies<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), LoadError> {
+        batch.clear();
+        port.receive(&mut self.burst);
+        for frame in core::mem::take(&mut self.burst) {
+            let number = self.addressee(frame.bytes()).ok_or(LoadError::Stray)?;
+            if self.take_reply(number, frame.bytes(), replies)? {
+                batch.push(number);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn take_reply(&mut self, number: u32, bytes: &[u8], replies: Replies<'_>) -> Result<bool, LoadError> {
+        match replies {
+            Replies::Files => self.take_block(number, bytes),
+            _ if !self.verify => Ok(true),
+            Replies::Returned => self.check_returned(number, bytes),
+            Replies::Constant(payload) => self.check_constant(number, bytes, payload),
+        }
     }
 
     /// A DATA packet for a client; false when it had come before.
@@ -367,8 +397,15 @@ impl Generator {
     }
 
     fn flush(&mut self, port: &mut QueuePair) -> Result<(), LoadError> {
-        port.send(&mut self.backlog);
-        if self.backlog.is_empty() { Ok(()) } else { Err(LoadError::CannotSend) }
+        // A ring between processes may be full for a moment.
+        for _ in 0..SENDS_MAX {
+            port.send(&mut self.backlog);
+            if self.backlog.is_empty() {
+                return Ok(());
+            }
+            core::hint::spin_loop();
+        }
+        Err(LoadError::CannotSend)
     }
 }
 

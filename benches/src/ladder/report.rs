@@ -43,6 +43,11 @@ impl Case {
         self.r2.median - self.r1.median
     }
 
+    /// Pairs per second of the full server over those of the null responder.
+    pub(crate) fn r2_over_r1(&self) -> f64 {
+        self.r1.median / self.r2.median
+    }
+
     /// Pairs per second of the full server over those of the bare loop.
     pub(crate) fn r2_over_r0(&self) -> f64 {
         self.r0() / self.r2.median
@@ -57,6 +62,7 @@ struct CaseLine<'a> {
     added_r2_r0: f64,
     added_r2_r1: f64,
     r2_over_r0: f64,
+    r2_over_r1: f64,
 }
 
 /// What the machine is.
@@ -139,6 +145,7 @@ impl Report {
                     added_r2_r0: case.added(),
                     added_r2_r1: case.added_to_null(),
                     r2_over_r0: case.r2_over_r0(),
+                    r2_over_r1: case.r2_over_r1(),
                 })
                 .collect(),
         })

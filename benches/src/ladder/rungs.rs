@@ -3,7 +3,9 @@
 
 use super::verify::HEADERS;
 use dataplane::dpdk::{Mbuf, Mempool, QueuePair, Tsc};
-use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, LocalAddress, TooManyAddresses};
+use dataplane::engine::{
+    Answering, Ending, Engine, EngineConfig, Interface, Limits, LocalAddress, Outcome, TooManyAddresses,
+};
 use dataplane::files::Catalogue;
 use dataplane::port::{BURST, Backlog, Burst, Frame, Port, TooLong};
 use dataplane::random::Seed;
@@ -16,20 +18,28 @@ use std::sync::Arc;
 
 /// Sessions from which on one core cannot come back to each of them within the usual shortest wait: whoever serves so many
 /// raises `retransmit_min_ms`.
-const MANY_SESSIONS: u32 = 500_000;
+const MANY_SESSIONS: u32 = 50_000;
 
 /// What it is raised to.
-const PATIENT_WAIT: Duration = Duration::from_secs(2);
+const PATIENT_WAIT: Duration = Duration::from_secs(4);
 
 /// A server under test.
 pub(crate) trait Rung {
     /// One turn of its loop: receive, work, send.
     fn poll(&mut self);
 
-    /// It is about to be measured, or has been: between the two its clock runs.
+    /// Frames that went out so far.
+    fn sent(&self) -> u64;
+
+    /// What it counted, for the message when replies are missing.
+    fn describe(&self) -> String {
+        String::new()
+    }
+
+    /// It is about to be measured: its clock runs from where it stood.
     fn resume(&mut self) {}
 
-    /// The other half.
+    /// It has been: its clock stands.
     fn pause(&mut self) {}
 }
 
@@ -39,27 +49,41 @@ pub(crate) struct Bare {
     port: QueuePair,
     burst: Burst<Mbuf>,
     backlog: Backlog<Mbuf>,
+    /// What the frames that it sends are cut or stretched to; `None`: they stay as they are.
+    reply_len: Option<usize>,
+    sent: u64,
 }
 
 impl Bare {
-    pub(crate) fn new(port: QueuePair) -> Self {
-        Self { port, burst: Burst::new(), backlog: Backlog::new() }
+    pub(crate) fn new(port: QueuePair, reply_len: Option<usize>) -> Self {
+        Self { port, burst: Burst::new(), backlog: Backlog::new(), reply_len, sent: 0 }
     }
 }
 
 impl Rung for Bare {
     #[inline]
     fn poll(&mut self) {
-        self.port.receive(&mut self.burst);
+        // What the last burst left is sent first; a full ring holds the receiver up, as it does a lane.
+        if self.backlog.remaining_capacity() >= BURST {
+            self.port.receive(&mut self.burst);
+        }
         for mut frame in self.burst.drain(..) {
             if let Some(headers) = frame.bytes_mut().first_chunk_mut::<HEADERS>() {
                 turn_around(headers);
             }
+            if let Some(len) = self.reply_len {
+                // A buffer that is too short leaves the frame as it is; verification would tell.
+                let _ = frame.resize(len);
+            }
             self.backlog.push(frame);
         }
         if !self.backlog.is_empty() {
-            self.port.send(&mut self.backlog);
+            self.sent += self.port.send(&mut self.backlog) as u64;
         }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
     }
 }
 
@@ -90,12 +114,13 @@ pub(crate) struct Null {
     payload: Vec<u8>,
     payload_sum: Sum,
     windowsize: u16,
+    sent: u64,
 }
 
 impl Null {
     pub(crate) fn new(port: QueuePair, payload: Vec<u8>, windowsize: u16) -> Self {
         let payload_sum = Sum::of(&payload);
-        Self { port, burst: Burst::new(), backlog: Backlog::new(), payload, payload_sum, windowsize }
+        Self { port, burst: Burst::new(), backlog: Backlog::new(), payload, payload_sum, windowsize, sent: 0 }
     }
 }
 
@@ -156,8 +181,11 @@ impl Reply {
 impl Rung for Null {
     #[inline]
     fn poll(&mut self) {
-        let Self { port, burst, backlog, payload, payload_sum, windowsize } = self;
-        port.receive(burst);
+        let Self { port, burst, backlog, payload, payload_sum, windowsize, sent } = self;
+        // What the last burst left is sent first; a full ring holds the receiver up, as it does a lane.
+        if backlog.remaining_capacity() >= BURST {
+            port.receive(burst);
+        }
         for frame in burst.drain(..) {
             let Some(mut reply) = Reply::to(frame.bytes(), payload.len(), *payload_sum) else { continue };
             let mut received = Some(frame);
@@ -168,13 +196,17 @@ impl Rung for Null {
                     let _ = backlog.try_push(frame);
                 }
                 if backlog.len() >= BURST {
-                    port.send(backlog);
+                    *sent += port.send(backlog) as u64;
                 }
             }
         }
         if !backlog.is_empty() {
-            port.send(backlog);
+            *sent += port.send(backlog) as u64;
         }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
     }
 }
 
@@ -189,13 +221,18 @@ pub(crate) struct FullConfig {
 
 /// R2: the worker as `bypassd` builds and runs it, one lane, alone on its port. Its clock, the TSC, is read in every turn; it
 /// stands while other rungs are measured, because the clients that it serves stand too.
+///
+/// With 50,000 sessions and more the shortest wait before a resend is 4 s: their timers do not fall due while the case is
+/// measured. In truth each would be looked at once in 4 s. With fewer the wait is the usual 50 ms, and the timers run at their rate.
 pub(crate) struct Full {
     worker: Worker<Attachment<QueuePair, Arc<Mempool>>>,
     counters: Arc<LaneCounters>,
     pace: Pace,
     tsc: Tsc,
-    paused_at: Instant,
-    paused_us: u64,
+    /// Its clock, while that stands.
+    stands_at: Option<Instant>,
+    /// How far its clock is behind the TSC's, while that runs.
+    behind_us: u64,
 }
 
 impl Full {
@@ -226,7 +263,12 @@ impl Full {
             status: Arc::new(WorkerStatus::default()),
             idle_sleep: None,
         };
-        Ok(Self { worker, counters, pace: Pace::default(), tsc, paused_at: now, paused_us: 0 })
+        Ok(Self { worker, counters, pace: Pace::default(), tsc, stands_at: Some(now), behind_us: 0 })
+    }
+
+    /// Moves its clock, which stands, on.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.stands_at = self.stands_at.map(|moment| moment + by);
     }
 
     /// What it counted.
@@ -239,17 +281,38 @@ impl Rung for Full {
     #[inline]
     fn poll(&mut self) {
         if !self.worker.stop.is_raised() {
-            let now = Instant::from_micros(self.tsc.now().micros() - self.paused_us);
-            self.worker.turn(now, &mut self.pace);
+            let running = Instant::from_micros(self.tsc.now().micros() - self.behind_us);
+            self.worker.turn(self.stands_at.unwrap_or(running), &mut self.pace);
         }
     }
 
+    fn sent(&self) -> u64 {
+        self.counters.tx_frames.get()
+    }
+
+    #[cold]
+    fn describe(&self) -> String {
+        let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome.name(), self.counters.outcome(outcome)));
+        let endings = Ending::ALL.into_iter().map(|ending| (ending.name(), self.counters.ending(ending)));
+        let others = [
+            ("data_blocks", &self.counters.data_blocks),
+            ("blocks_again", &self.counters.blocks_again),
+            ("pool_empty", &self.counters.pool_empty),
+            ("tx_dropped", &self.counters.tx_dropped),
+        ]
+        .map(|(name, counter)| (name, counter.get()));
+        let shown = outcomes.chain(endings).chain(others).filter(|(_, count)| *count > 0);
+        shown.map(|(name, count)| format!("; {name} {count}")).collect()
+    }
+
     fn resume(&mut self) {
-        self.paused_us += (self.tsc.now() - self.paused_at).micros();
+        if let Some(moment) = self.stands_at.take() {
+            self.behind_us = (self.tsc.now() - moment).micros();
+        }
     }
 
     fn pause(&mut self) {
-        self.paused_at = self.tsc.now();
+        self.stands_at = Some(Instant::from_micros(self.tsc.now().micros() - self.behind_us));
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum SetupError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The port came up with fewer queues than asked for.
-    #[error("{0} has no two queue pairs")]
+    #[error("{0} lacks a queue pair")]
     QueuesMissing(String),
 }
 
@@ -67,17 +67,20 @@ pub(crate) struct Link {
 impl Machine {
     /// Starts EAL on one CPU, without hugepages: nothing but pointers and the first lines of frames is touched on `net_ring`.
     pub(crate) fn start(cpu: u32) -> Result<Self, SetupError> {
-        let args = [
-            "--no-huge".to_owned(),
-            "-m".to_owned(),
-            MEMORY_MIB.to_string(),
-            "--no-shconf".to_owned(),
-            "--no-pci".to_owned(),
-            "--no-telemetry".to_owned(),
-            "--log-level=lib.eal:warning".to_owned(),
-            "--lcores".to_owned(),
-            format!("0@{cpu}"),
-        ];
+        Self::start_with(cpu, &["--no-huge", "--no-shconf"])
+    }
+
+    /// Starts EAL on one CPU with memory that another process can map: hugepages, few and large segments.
+    pub(crate) fn start_on_hugepages(cpu: u32) -> Result<Self, SetupError> {
+        Self::start_with(cpu, &["--in-memory", "--single-file-segments"])
+    }
+
+    fn start_with(cpu: u32, memory: &[&str]) -> Result<Self, SetupError> {
+        let mut args: Vec<String> = memory.iter().map(|&arg| arg.to_owned()).collect();
+        args.extend(["-m".to_owned(), MEMORY_MIB.to_string(), "--lcores".to_owned(), format!("0@{cpu}")]);
+        args.extend(["--no-pci", "--no-telemetry"].map(str::to_owned));
+        args.extend(["eal:error", "vhost.*:error"].map(|quiet| format!("--log-level=lib.{quiet}")));
+        args.push("--log-level=pmd.net.virtio.*:error".to_owned());
         let eal = Eal::init(&args)?;
         let pool = |name, mtu: u16| {
             let room = (mtu + LINK_OVERHEAD).max(DATA_ROOM_MIN);
@@ -90,28 +93,46 @@ impl Machine {
     /// A new link for frames with blocks of this size.
     pub(crate) fn link(&mut self, blksize: u16) -> Result<Link, SetupError> {
         // Short: the rings of a port are named after it, in 29 bytes.
-        let name = format!("net_ring_l{}", self.ports);
+        let mut pairs = self.open("net_ring_l", "", blksize, 2)?;
+        let (Some(mut generator), Some(mut server)) = (pairs.pop(), pairs.pop()) else {
+            return Err(SetupError::QueuesMissing("net_ring".to_owned()));
+        };
+        server.cross(&mut generator);
+        Ok(Link { server, generator })
+    }
+
+    /// A new port of a virtual driver, with one queue pair.
+    pub(crate) fn attach(&mut self, driver: &str, arguments: &str, blksize: u16) -> Result<QueuePair, SetupError> {
+        let mut pairs = self.open(driver, arguments, blksize, 1)?;
+        pairs.pop().ok_or_else(|| SetupError::QueuesMissing(driver.to_owned()))
+    }
+
+    /// Adds a device, configures it as `bypassd` does, and starts it.
+    fn open(
+        &mut self,
+        prefix: &str,
+        arguments: &str,
+        blksize: u16,
+        queue_pairs: u16,
+    ) -> Result<Vec<QueuePair>, SetupError> {
+        let name = format!("{prefix}{}", self.ports);
         self.ports += 1;
-        self.eal.hotplug_vdev(&name, "")?;
+        self.eal.hotplug_vdev(&name, arguments)?;
         let port = Device::find(&self.eal, &name)?;
         let mtu = mtu(blksize);
         let pool = if mtu == MTU { &self.ordinary } else { &self.jumbo };
         let config = DeviceConfig {
-            queue_pairs: 2,
+            queue_pairs,
             rx_descriptors: DESCRIPTORS,
             tx_descriptors: DESCRIPTORS,
             mtu: (mtu != MTU).then_some(mtu),
             checksum_offload: true,
             all_multicast: false,
         };
-        let (mut device, mut pairs) =
-            Device::configure(&self.eal, port, &config, &[Arc::clone(pool), Arc::clone(pool)])?;
+        let pools = vec![Arc::clone(pool); queue_pairs.into()];
+        let (mut device, pairs) = Device::configure(&self.eal, port, &config, &pools)?;
         device.start()?;
-        let (Some(mut generator), Some(mut server)) = (pairs.pop(), pairs.pop()) else {
-            return Err(SetupError::QueuesMissing(name));
-        };
-        server.cross(&mut generator);
-        Ok(Link { server, generator })
+        Ok(pairs)
     }
 }
 
