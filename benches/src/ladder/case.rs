@@ -23,8 +23,14 @@ const POLLS_MAX: u32 = 1_000;
 /// Bursts per rung that are checked to the last byte.
 const VERIFIED_BURSTS: u32 = 256;
 
-/// Microseconds of the engine's time that pass per opened transfer.
-const OPENING_US: u32 = 1;
+/// Microseconds of the engine's time that pass per transfer while nothing is measured.
+const QUIET_US: u64 = 1;
+
+/// The engine's time for a batch that is not measured: however slow the machine is, the first transfers must not run out of
+/// patience before the last ones are there.
+fn quiet_time(batch: &Batch) -> Duration {
+    Duration::from_micros(QUIET_US * batch.len() as u64)
+}
 
 /// Why a case has no result.
 #[derive(Debug, Error)]
@@ -175,19 +181,18 @@ impl<R: Rung> Station<R> {
         Ok(())
     }
 
-    /// Checks every byte of some bursts of replies.
+    /// Checks every byte of some bursts of replies. That takes long, and the engine's time does not count it.
     fn verify(&mut self, clock: &Clock, generator: &mut Generator, load: &Load<'_>) -> Result<(), LoadError> {
-        self.rung.resume();
         generator.verify = true;
         for _ in 0..VERIFIED_BURSTS {
             let batch = generator.next_batch();
+            self.rung.advance(quiet_time(&batch));
             if load.replies == Replies::Files {
                 self.renew(clock, generator, &batch)?;
             }
             self.turn(clock, generator, &batch, load)?;
         }
         generator.verify = false;
-        self.rung.pause();
         Ok(())
     }
 }
@@ -223,8 +228,7 @@ pub(crate) fn open_all(
         let mut batch = generator.next_batch();
         batch.truncate((generator.clients() - opened) as usize);
         opened += u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        // Even when a busy machine makes this slow, the first ones must not run out of patience before the last ones are there.
-        station.rung.advance(Duration::from_micros(u64::from(OPENING_US) * batch.len() as u64));
+        station.rung.advance(quiet_time(&batch));
         station.open(clock, generator, &batch)?;
         station.acknowledge(clock, generator, &batch, batch.len() as u64 * u64::from(shape.windowsize))?;
     }
