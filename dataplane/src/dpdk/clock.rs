@@ -12,6 +12,7 @@ pub struct Tsc {
     origin: u64,
     /// Microseconds per tick, times 2^64.
     multiplier: u64,
+    hz: u64,
 }
 
 impl Tsc {
@@ -20,7 +21,20 @@ impl Tsc {
     pub fn new(_eal: &Eal) -> Self {
         // SAFETY: EAL is up and has measured the frequency.
         let hz = unsafe { sys::rte_get_tsc_hz() };
-        Self { origin: ticks(), multiplier: multiplier(hz) }
+        Self { origin: ticks(), multiplier: multiplier(hz), hz }
+    }
+
+    /// The TSC itself, for measuring: ticks since the machine's start.
+    #[inline]
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        ticks()
+    }
+
+    /// Ticks per second, as EAL measured them.
+    #[must_use]
+    pub const fn hz(&self) -> u64 {
+        self.hz
     }
 
     /// Microseconds since the origin. Right for as long as 64 bits of ticks last (centuries).

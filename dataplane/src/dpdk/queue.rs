@@ -207,6 +207,12 @@ impl QueuePair {
         &self.pool
     }
 
+    /// Exchanges the transmit queues of two pairs: on a port that returns what is sent (`net_ring`), what one then sends the
+    /// other receives.
+    pub const fn cross(&mut self, other: &mut Self) {
+        core::mem::swap(&mut self.tx, &mut other.tx);
+    }
+
     /// Apart, for two lcores of which one receives and the other sends.
     #[must_use]
     pub fn split(self) -> (RxQueue, TxQueue) {

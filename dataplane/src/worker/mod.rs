@@ -89,39 +89,51 @@ pub struct Worker<P: Port> {
     pub idle_sleep: Option<Pause>,
 }
 
+/// What a worker keeps from turn to turn.
+#[derive(Debug, Default)]
+pub struct Pace {
+    idle_turns: u32,
+    turns_to_mail: u32,
+}
+
 impl<P: Port> Worker<P> {
     /// Serves until the stop flag is set. `clock` tells the time since the engines' origin.
     pub fn run(mut self, mut clock: impl FnMut() -> Instant) {
         let now = clock();
         self.lanes.iter_mut().for_each(|lane| lane.announce(now));
         self.status.set_state(WorkerState::Polling);
-        let mut idle_turns = 0_u32;
-        let mut turns_to_mail = 0_u32;
+        let mut pace = Pace::default();
         while !self.stop.is_raised() {
             let now = clock();
-            let mut work = 0;
-            for lane in &mut self.lanes {
-                work += lane.poll(now);
-            }
-            self.status.polls.add(1);
-            if work == 0 {
-                self.status.empty_polls.add(1);
-                idle_turns = idle_turns.saturating_add(1);
-            } else {
-                idle_turns = 0;
-            }
-            if turns_to_mail == 0 || work == 0 {
-                turns_to_mail = TURNS_PER_MAIL;
-                self.read_mail(now);
-            }
-            turns_to_mail -= 1;
-            if let Some(pause) = self.idle_sleep
-                && idle_turns > TURNS_BEFORE_SLEEP
-            {
-                std::thread::sleep(pause);
-            }
+            self.turn(now, &mut pace);
         }
         self.status.set_state(WorkerState::Stopped);
+    }
+
+    /// One turn of the loop, for a bench that runs it in steps.
+    #[inline]
+    pub fn turn(&mut self, now: Instant, pace: &mut Pace) {
+        let mut work = 0;
+        for lane in &mut self.lanes {
+            work += lane.poll(now);
+        }
+        self.status.polls.add(1);
+        if work == 0 {
+            self.status.empty_polls.add(1);
+            pace.idle_turns = pace.idle_turns.saturating_add(1);
+        } else {
+            pace.idle_turns = 0;
+        }
+        if pace.turns_to_mail == 0 || work == 0 {
+            pace.turns_to_mail = TURNS_PER_MAIL;
+            self.read_mail(now);
+        }
+        pace.turns_to_mail -= 1;
+        if let Some(pause) = self.idle_sleep
+            && pace.idle_turns > TURNS_BEFORE_SLEEP
+        {
+            std::thread::sleep(pause);
+        }
     }
 
     fn read_mail(&mut self, now: Instant) {
