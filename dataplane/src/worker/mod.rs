@@ -52,6 +52,9 @@ pub struct WorkerStatus {
     pub polls: Counter,
     /// Of those, turns without any frame.
     pub empty_polls: Counter,
+    /// Microseconds of the turns with a frame, each from its clock reading to the next turn's: what the work cost, where
+    /// the time that the loop ran only says that it polls.
+    pub busy_us: Counter,
 }
 
 impl WorkerStatus {
@@ -97,12 +100,18 @@ impl<P: Port> Worker<P> {
         self.status.set_state(WorkerState::Polling);
         let mut idle_turns = 0_u32;
         let mut turns_to_mail = 0_u32;
+        // When the turn before began, if it had work.
+        let mut busy_since: Option<Instant> = None;
         while !self.stop.is_raised() {
             let now = clock();
+            if let Some(begin) = busy_since {
+                self.status.busy_us.add((now - begin).micros());
+            }
             let mut work = 0;
             for lane in &mut self.lanes {
                 work += lane.poll(now);
             }
+            busy_since = (work > 0).then_some(now);
             self.status.polls.add(1);
             if work == 0 {
                 self.status.empty_polls.add(1);
