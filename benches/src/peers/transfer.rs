@@ -247,8 +247,9 @@ impl<'a> Transfer<'a> {
 }
 
 /// Block numbers roll over to 0: of the position, the low 16 bits are sent.
-fn block_number(position: usize) -> u16 {
-    (position & 0xFFFF) as u16
+const fn block_number(position: usize) -> u16 {
+    let [low, high, ..] = position.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 /// An ERROR 0 that ends a transfer which nobody waits for any more.
