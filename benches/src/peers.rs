@@ -257,13 +257,15 @@ fn trouble(scenario: Scenario, kind: Kind, samples: &[Sample]) -> Option<String>
     }
     let timeouts: u64 = samples.iter().map(|sample| sample.timeouts).sum();
     let failures: u64 = samples.iter().map(|sample| sample.failures).sum();
+    let strays: u64 = samples.iter().map(|sample| sample.strays).sum();
     let mistake = samples.iter().find_map(|sample| sample.mistake.as_deref());
-    if timeouts == 0 && failures == 0 && mistake.is_none() {
+    if timeouts + failures + strays == 0 && mistake.is_none() {
         return None;
     }
     let example = mistake.map_or_else(String::new, |mistake| format!("; for example: {mistake}"));
     Some(format!(
-        "{what}, {}: {timeouts} packets were sent again after a second of silence, {failures} transfers failed{example}.",
+        "{what}, {}: {timeouts} packets were sent again after a second of silence, {strays} late repeats for earlier\n\
+         transfers came in, {failures} transfers failed{example}.",
         kind.name()
     ))
 }

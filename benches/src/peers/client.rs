@@ -45,6 +45,8 @@ pub(super) struct Tally {
     pub(super) timeouts: u64,
     /// Transfers that failed.
     pub(super) failures: u64,
+    /// First blocks that were not of the transfer.
+    pub(super) strays: u64,
 }
 
 impl Tally {
@@ -56,6 +58,7 @@ impl Tally {
             bytes: self.bytes - before.bytes,
             timeouts: self.timeouts - before.timeouts,
             failures: self.failures - before.failures,
+            strays: self.strays - before.strays,
         }
     }
 }
@@ -178,14 +181,18 @@ impl<'a> Client<'a> {
                 Err(error) if is_passing(&error) => return Ok(()),
                 Err(error) => return Err(error),
             };
-            seat.heard = now;
-            seat.tries = 0;
             let (blocks, bytes) = (seat.transfer.blocks(), seat.transfer.received_bytes());
             let step = seat.transfer.receive(from.port(), &packet[..len], out);
             self.tally.blocks += seat.transfer.blocks() - blocks;
             self.tally.bytes += seat.transfer.received_bytes() - bytes;
+            if step == Step::Stray {
+                self.tally.strays += 1;
+                continue;
+            }
+            seat.heard = now;
+            seat.tries = 0;
             match step {
-                Step::Wait => {}
+                Step::Wait | Step::Stray => {}
                 Step::Send => seat.send(from, out)?,
                 Step::Done => {
                     seat.send(from, out)?;

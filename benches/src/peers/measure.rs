@@ -94,6 +94,8 @@ pub(super) struct Sample {
     pub(super) timeouts: u64,
     /// Transfers that the server failed.
     pub(super) failures: u64,
+    /// First blocks that were not of their transfer: late repeats for an earlier one from the same port.
+    pub(super) strays: u64,
     /// The first failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mistake: Option<String>,
@@ -250,6 +252,7 @@ fn sample(before: &Reading, after: &Reading, baseline: f64) -> Sample {
         bytes: tally.bytes,
         timeouts: tally.timeouts,
         failures: tally.failures,
+        strays: tally.strays,
         mistake: None,
         machine_ns: machine.busy_ns as f64,
         baseline_ns: baseline.min(BASELINE_MAX) * elapsed.as_nanos() as f64,
@@ -303,7 +306,14 @@ mod tests {
             process: Times { user_ns: 10 * scale, system_ns: 20 * scale, children_ns: 30 * scale },
             threads: BTreeMap::from([(1, Times::default()), (2, Times { system_ns: 900 * scale, ..Times::default() })]),
             busy_us: Some(scale),
-            tally: Tally { transfers: 8 * scale, blocks: 9 * scale, bytes: 10 * scale, timeouts: scale, failures: 0 },
+            tally: Tally {
+                transfers: 8 * scale,
+                blocks: 9 * scale,
+                bytes: 10 * scale,
+                timeouts: scale,
+                failures: 0,
+                strays: 0,
+            },
         };
         let sample = sample(&reading(0, 0), &reading(2, 1), 0.5);
         assert_eq!((sample.transfers, sample.blocks, sample.bytes, sample.timeouts), (8, 9, 10, 1));

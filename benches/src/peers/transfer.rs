@@ -44,6 +44,9 @@ impl Wish {
 pub(super) enum Step {
     /// Nothing to send.
     Wait,
+    /// A first block of something else: a late repeat for an earlier transfer from this port. The transfer still waits for its
+    /// own, so that a server which only sends such never completes one.
+    Stray,
     /// Send it to where the packet came from.
     Send,
     /// That was all of the file; the last ACK is to be sent.
@@ -187,11 +190,16 @@ impl<'a> Transfer<'a> {
         let begin = self.blocks * self.blksize;
         let rest = self.file.bytes.get(begin..).unwrap_or_default();
         let wanted = &rest[..rest.len().min(self.blksize)];
-        if payload.len() != wanted.len() {
-            return Step::Failed(Mistake::Length { block: self.blocks + 1, got: payload.len(), wanted: wanted.len() });
-        }
         if payload != wanted {
-            return Step::Failed(Mistake::Content(self.blocks + 1));
+            let block = self.blocks + 1;
+            if self.blocks == 0 {
+                *self = Self::new(self.file, self.wish);
+                return Step::Stray;
+            }
+            return Step::Failed(match payload.len() == wanted.len() {
+                true => Mistake::Content(block),
+                false => Mistake::Length { block, got: payload.len(), wanted: wanted.len() },
+            });
         }
         self.blocks += 1;
         self.unacknowledged += 1;
@@ -313,15 +321,32 @@ mod tests {
 
     #[test]
     fn a_wrong_byte_and_a_wrong_length_are_noticed() {
-        let file = file(700);
+        let file = file(1_100);
         let mut out = Vec::new();
-        let mut wrong = file.bytes[..512].to_vec();
+        let second = |payload: &[u8], out: &mut Vec<u8>| {
+            let mut transfer = Transfer::new(&file, Wish::default());
+            assert_eq!(transfer.receive(9, &data(1, &file.bytes[..512]), out), Step::Send);
+            transfer.receive(9, &data(2, payload), out)
+        };
+        let mut wrong = file.bytes[512..1_024].to_vec();
         wrong[511] ^= 1;
-        let mut transfer = Transfer::new(&file, Wish::default());
-        assert_eq!(transfer.receive(9, &data(1, &wrong), &mut out), Step::Failed(Mistake::Content(1)));
-        let mut transfer = Transfer::new(&file, Wish::default());
-        let short = Mistake::Length { block: 1, got: 511, wanted: 512 };
-        assert_eq!(transfer.receive(9, &data(1, &file.bytes[..511]), &mut out), Step::Failed(short));
+        assert_eq!(second(&wrong, &mut out), Step::Failed(Mistake::Content(2)));
+        let short = Mistake::Length { block: 2, got: 511, wanted: 512 };
+        assert_eq!(second(&file.bytes[512..1_023], &mut out), Step::Failed(short));
+    }
+
+    #[test]
+    fn a_late_first_block_of_an_earlier_transfer_is_not_taken() {
+        let file = file(150);
+        let mut out = Vec::new();
+        let mut transfer = windows(&file);
+        for wrong in [vec![0; 100], vec![0; 99], vec![]] {
+            assert_eq!(transfer.receive(9, &data(1, &wrong), &mut out), Step::Stray);
+            assert_eq!((transfer.tid(), transfer.blocks(), transfer.window()), (None, 0, 1), "as before the answer");
+        }
+        assert_eq!(transfer.receive(7, b"\0\x06blksize\x00100\0windowsize\x004\0", &mut out), Step::Send);
+        assert_eq!(transfer.receive(7, &data(1, &file.bytes[..100]), &mut out), Step::Wait);
+        assert_eq!(transfer.receive(7, &data(2, &file.bytes[100..]), &mut out), Step::Done);
     }
 
     #[test]
