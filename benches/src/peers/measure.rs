@@ -105,7 +105,7 @@ pub(super) struct Sample {
     pub(super) baseline_ns: f64,
     /// Of that, the client's thread.
     pub(super) client_ns: f64,
-    /// Of that, the server's processes, with their children.
+    /// Of that, the server's process, without children that nobody waited for: of no use for a forking server.
     pub(super) process_ns: f64,
     /// Of that, softirqs outside of any process.
     pub(super) softirq_threads_ns: f64,
@@ -222,7 +222,7 @@ impl Bench<'_> {
             machine: Machine::read().map_err(clocks)?,
             client_ns: this_thread_ns(),
             softirq_threads_ns: self.softirqs.read(),
-            process: Times::of_family(server.pid()).map_err(clocks)?,
+            process: Times::of_process(server.pid()).map_err(clocks)?,
             threads: Times::of_threads(server.pid()).map_err(clocks)?,
             busy_us,
             tally: client.tally().clone(),

@@ -101,7 +101,7 @@ pub(super) struct Outcome {
     cpu: Option<Cost>,
     /// The machine less the idle machine.
     cpu_with_client: Option<Cost>,
-    /// The server's processes alone.
+    /// The server's process alone; not of tftpd-hpa, whose children take their times with them.
     cpu_processes: Option<Cost>,
     /// A polling server: turns with work, and softirqs put off.
     cpu_busy: Option<Cost>,
@@ -126,7 +126,7 @@ impl Outcome {
             bytes_per_s: rate(|sample| sample.bytes),
             cpu: cost(&|sample| Some(sample.server_ns())),
             cpu_with_client: cost(&|sample| Some(sample.with_client_ns())),
-            cpu_processes: cost(&|sample| Some(sample.process_ns)),
+            cpu_processes: cost(&|sample| (server != Kind::TftpdHpa).then_some(sample.process_ns)),
             cpu_busy: cost(&|sample| sample.polling.map(|_| sample.work_ns())),
             cpu_busy_kernel: cost(&|sample| sample.polling.map(|polling| polling.kernel_ns)),
             rounds,
@@ -144,7 +144,7 @@ pub(super) struct Ratio {
     over_busy: Figure,
     /// The same over what of the busy time is not the link's.
     over_busy_without_link: Option<Figure>,
-    /// The stock server's processes alone over bypassd's busy time: less than the truth, but no other load is in it.
+    /// The stock server's process alone over bypassd's busy time: less than the truth, but no other load is in it.
     processes_over_busy: Option<Figure>,
     /// What was hoped for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,7 +179,8 @@ fn ratio(stock: &Outcome, ours: &Outcome) -> Option<Ratio> {
         scenario: stock.scenario,
         over_busy: over(Sample::work_ns, Sample::work_ns)?,
         over_busy_without_link: over(Sample::work_ns, own),
-        processes_over_busy: over(|sample| sample.process_ns, Sample::work_ns),
+        processes_over_busy: over(|sample| sample.process_ns, Sample::work_ns)
+            .filter(|_| stock.server != Kind::TftpdHpa),
         goal,
     })
 }
@@ -211,7 +212,7 @@ impl Report {
                 "ns/byte",
                 "±%",
                 "with client",
-                "processes"
+                "process"
             );
             for result in self.results.iter().filter(|result| result.scenario == scenario) {
                 write_result(&mut text, result);
@@ -236,7 +237,7 @@ impl Report {
             let Figure { median, min, max } = ratio.over_busy;
             let _ = write!(text, "  {name:<18} {:<10} {median:>7.1}x ({min:.1} to {max:.1})", ratio.server.name());
             if let Some(processes) = ratio.processes_over_busy {
-                let _ = write!(text, "; its processes alone {:.1}x", processes.median);
+                let _ = write!(text, "; its process alone {:.1}x", processes.median);
             }
             if let Some(own) = ratio.over_busy_without_link {
                 let _ = write!(text, "; over bypassd without the link {:.1}x", own.median);
@@ -262,8 +263,8 @@ impl Report {
              CPU ns: the whole machine's user, nice, system, irq and softirq time (/proc/stat) less the idle machine's and the client\n\
              thread's. What the kernel does when the client sends (the link, and the server's receive path up to its socket) is the\n\
              client's; what it does when the server sends (the link, and the client's receive path) is the server's, for all alike.\n\
-             \"with client\", per block: the client's share is in. \"processes\", per block: the server's processes alone, into which\n\
-             other load on the machine does not come.\n\
+             \"with client\", per block: the client's share is in. \"process\", per block: the server's process alone, into which\n\
+             other load on the machine does not come (of a forking server it would say nothing).\n\
              bypassd polls. \"whole core\": all of its core at the rate that this client and link reach, an upper bound. \"busy\": the turns\n\
              of its loop that had a frame, and ksoftirqd. \"the link\": the part of these turns in the kernel, net_af_packet's sends.",
             self.clients, self.cpus.client, self.cpus.server, self.seconds
