@@ -1,6 +1,7 @@
 //! One run of the appliance, from checked settings to its end: files, EAL, ports, workers, control socket. What is set up here
 //! is taken down in the opposite order, whatever happens in between.
 
+mod busy;
 mod crew;
 mod error;
 mod fleet;

@@ -130,7 +130,10 @@ pub struct Worker {
     pub polls: u64,
     /// Turns without a frame.
     pub empty_polls: u64,
-    /// Share of the time that was work, where it is measured.
+    /// Time of the turns with a frame, since the start.
+    #[serde(default)]
+    pub busy_us: u64,
+    /// Share of the time that such turns took since somebody last asked, or since the start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub busy_percent: Option<f64>,
 }
@@ -381,10 +384,12 @@ mod tests {
             sessions: 3,
             polls: 4,
             empty_polls: 5,
+            busy_us: 6,
             busy_percent: None,
         };
         let text = serde_json::to_string(&worker).unwrap();
-        assert!(text.contains(r#""state":"polling""#) && !text.contains("busy"), "{text}");
+        assert!(text.contains(r#""state":"polling""#) && !text.contains("busy_percent"), "{text}");
+        assert!(text.contains(r#""busy_us":6"#), "{text}");
         assert_eq!(serde_json::from_str::<Worker>(&text).unwrap(), worker);
     }
 }

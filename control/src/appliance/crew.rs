@@ -1,8 +1,8 @@
 //! Engines and workers out of the settings, and their launch: everything is allocated here, before the first poll.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, Mempool, QueuePair, Tsc};
 use dataplane::engine::{Answering, Engine, EngineConfig, Limits};
@@ -16,6 +16,7 @@ use dataplane::worker::{
     mailbox,
 };
 
+use super::busy::BusyShare;
 use super::error::BuildError;
 use super::ports::{Port, Ports};
 use crate::count::WorkerCount;
@@ -35,6 +36,8 @@ pub(super) struct Member {
     pub(super) index: u16,
     pub(super) lcore: LcoreId,
     pub(super) status: Arc<WorkerStatus>,
+    /// What `busy_us` was when somebody last asked.
+    pub(super) busy: Mutex<BusyShare>,
     /// One per port.
     pub(super) counters: Vec<Arc<LaneCounters>>,
     pub(super) letters: LetterBox,
@@ -120,6 +123,7 @@ pub(super) fn launch(
             index,
             lcore,
             status: Arc::new(WorkerStatus::default()),
+            busy: Mutex::new(BusyShare::new(Instant::now())),
             counters,
             letters,
             failure: Arc::new(OnceLock::new()),

@@ -150,6 +150,9 @@ impl Fleet for LiveFleet {
         let worker = |member: &Member| {
             let polls = member.status.polls.get();
             let empty_polls = member.status.empty_polls.get();
+            let busy_us = member.status.busy_us.get();
+            // A panic of another reader leaves a pair of numbers.
+            let mut busy = member.busy.lock().unwrap_or_else(PoisonError::into_inner);
             let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum();
             Worker {
                 id: member.index,
@@ -167,7 +170,8 @@ impl Fleet for LiveFleet {
                 sessions: sum(|lane| lane.active_sessions.get()),
                 polls,
                 empty_polls,
-                busy_percent: None,
+                busy_us,
+                busy_percent: busy.percent(Instant::now(), busy_us),
             }
         };
         Workers { count: self.count.get(), workers: self.members.iter().map(worker).collect() }

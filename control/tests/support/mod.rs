@@ -52,6 +52,7 @@ impl Fleet for FakeFleet {
             sessions: 1,
             polls: 1_000,
             empty_polls: 900,
+            busy_us: 125_000,
             busy_percent: Some(12.5),
         };
         Workers { count: scene.running_workers, workers: vec![worker(0), worker(1)] }

@@ -52,6 +52,9 @@ pub struct WorkerStatus {
     pub polls: Counter,
     /// Of those, turns without any frame.
     pub empty_polls: Counter,
+    /// Microseconds of the turns with a frame, each from its clock reading to the next turn's: what the work cost, where
+    /// the time that the loop ran only says that it polls.
+    pub busy_us: Counter,
 }
 
 impl WorkerStatus {
@@ -94,6 +97,8 @@ pub struct Worker<P: Port> {
 pub struct Pace {
     idle_turns: u32,
     turns_to_mail: u32,
+    /// When the turn before began, if it had work.
+    busy_since: Option<Instant>,
 }
 
 impl<P: Port> Worker<P> {
@@ -113,10 +118,14 @@ impl<P: Port> Worker<P> {
     /// One turn of the loop, for a bench that runs it in steps.
     #[inline]
     pub fn turn(&mut self, now: Instant, pace: &mut Pace) {
+        if let Some(begin) = pace.busy_since {
+            self.status.busy_us.add((now - begin).micros());
+        }
         let mut work = 0;
         for lane in &mut self.lanes {
             work += lane.poll(now);
         }
+        pace.busy_since = (work > 0).then_some(now);
         self.status.polls.add(1);
         if work == 0 {
             self.status.empty_polls.add(1);
