@@ -271,8 +271,9 @@ pub(crate) fn run(args: &Flags) -> Result<(), Failure> {
     drop(exchange);
     let interrupted = watcher.stop().load(Ordering::Relaxed) > 0;
     let measured = watcher.finish()?;
-    let Ended { setting, port, load, all, verification, files } = ended?;
-    let times = Times { load: seconds_of(load), all: seconds_of(all), interrupted };
+    let Ended { setting, port, lasted, verification, files } = ended?;
+    let run::Lasted { load, busy, all } = lasted;
+    let times = Times { load: seconds_of(load), busy: seconds_of(busy), all: seconds_of(all), interrupted };
     let Measured { counts, latencies } = &measured;
     let report = Report::new(setting, times, *counts, latencies, port, verification, files);
     publish(args.json.as_deref(), &report)
@@ -282,8 +283,7 @@ pub(crate) fn run(args: &Flags) -> Result<(), Failure> {
 struct Ended {
     setting: Setting,
     port: PortResult,
-    load: Duration,
-    all: Duration,
+    lasted: run::Lasted,
     verification: Verification,
     files: Vec<FileResult>,
 }
@@ -338,7 +338,7 @@ fn generate(
     let mut generator = Generator::new(link, plan, content, Box::new(Snapshot::new()?));
     // All memory is taken; now time begins.
     let clock = Tsc::new(&opened.eal);
-    let (load, all) = run::run(&mut generator, || clock.now(), watcher.stop(), exchange);
+    let lasted = run::run(&mut generator, || clock.now(), watcher.stop(), exchange);
 
     let content = generator.content();
     let files = content.tallies().map(|(name, bytes, tally)| FileResult {
@@ -351,7 +351,7 @@ fn generate(
     // A port that cannot count has lost nothing that anybody knows of.
     let port = opened.device.stats().map(PortResult::from).unwrap_or_default();
     let verification = verification(&generator, &population);
-    Ok(Ended { setting, port, load, all, verification, files: files.collect() })
+    Ok(Ended { setting, port, lasted, verification, files: files.collect() })
 }
 
 fn verification<P: dataplane::port::Port>(generator: &Generator<P>, population: &Population) -> Verification {

@@ -47,11 +47,13 @@ pub(crate) struct Setting {
 pub(crate) struct LoadResult {
     /// Until no transfer began any more.
     pub(crate) seconds: f64,
+    /// Until the last block came; the rates of what was done and came are over this time.
+    pub(crate) seconds_busy: f64,
     /// With the grace time.
     pub(crate) seconds_in_all: f64,
     /// Transfers begun per second of the load.
     pub(crate) started_per_s: f64,
-    /// Transfers completed per second of the load.
+    /// Transfers completed per second.
     pub(crate) done_per_s: f64,
     pub(crate) blocks_per_s: f64,
     pub(crate) bytes_per_s: f64,
@@ -160,6 +162,8 @@ pub(crate) struct Report {
 pub(crate) struct Times {
     /// Seconds in which transfers began.
     pub(crate) load: f64,
+    /// Seconds until the last block came, or the load's end where that was later.
+    pub(crate) busy: f64,
     /// Seconds in all.
     pub(crate) all: f64,
     /// Whether a signal ended it.
@@ -177,14 +181,15 @@ impl Report {
         verification: Verification,
         files: Vec<FileResult>,
     ) -> Self {
-        // What ended in the grace time belongs to the load, but its time is not over then: rates count all of it.
-        let (seconds, busy) = (times.load.max(1e-6), times.all.max(1e-6));
+        // What came in the grace time counts, and so does the time until then, but not the wait for what never came.
+        let (seconds, busy) = (times.load.max(1e-6), times.busy.max(1e-6));
         let transfers = &counts.transfers;
         let missed = transfers.started_late + transfers.not_started;
         let due = transfers.started + transfers.not_started;
         let kept = missed as f64 <= MISSED_SHARE * due as f64;
         let load = LoadResult {
             seconds,
+            seconds_busy: busy,
             seconds_in_all: times.all,
             started_per_s: transfers.started as f64 / seconds,
             done_per_s: transfers.done as f64 / busy,
@@ -345,7 +350,7 @@ mod tests {
         for us in 1..=1_000 {
             record(&mut latencies.transfer, Duration::from_micros(us));
         }
-        let times = Times { load: 1.0, all: 2.0, interrupted: false };
+        let times = Times { load: 1.0, busy: 1.5, all: 2.0, interrupted: false };
         let verification = Verification { mode: "files", mismatches: 0, first_mismatch: None };
         Report::new(
             setting,

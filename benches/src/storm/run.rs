@@ -112,6 +112,8 @@ pub(crate) struct Generator<P: Port> {
     /// Last moment at which a transfer had to wait because no client was free.
     starved: Option<Instant>,
     difference: Option<Difference>,
+    /// When the last block came that was taken.
+    last_block: Instant,
     sheet: Box<Snapshot>,
 }
 
@@ -138,6 +140,7 @@ impl<P: Port> Generator<P> {
             phase: Phase::Loading,
             starved: None,
             difference: None,
+            last_block: Instant::ORIGIN,
             link,
             plan,
             content,
@@ -336,6 +339,7 @@ impl<P: Port> Generator<P> {
             Event::Block { offset, payload, last } => {
                 packets.blocks += 1;
                 packets.bytes += payload.len() as u64;
+                self.last_block = now;
                 if offset == 0 {
                     record(&mut self.sheet.latencies.first_data, now - *intended);
                 }
@@ -491,14 +495,24 @@ pub(crate) struct Exchange {
     pub(crate) empty: Receiver<Box<Snapshot>>,
 }
 
-/// Runs to the end. `stop` counts requests to stop: after the first no transfer begins, the second ends it. Returns the time that
-/// it took until the load ended, and in all.
+/// How long a run took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lasted {
+    /// Until no transfer began any more.
+    pub(crate) load: Duration,
+    /// Until the last block came, or the load's end where that was later.
+    pub(crate) busy: Duration,
+    /// In all.
+    pub(crate) all: Duration,
+}
+
+/// Runs to the end. `stop` counts requests to stop: after the first no transfer begins, the second ends it.
 pub(crate) fn run<P: Port>(
     generator: &mut Generator<P>,
     now: impl Fn() -> Instant,
     stop: &AtomicU32,
     exchange: &Exchange,
-) -> (Duration, Duration) {
+) -> Lasted {
     let mut turn_at = Instant::ORIGIN + INTERVAL;
     let mut load_ended = None;
     loop {
@@ -522,7 +536,9 @@ pub(crate) fn run<P: Port>(
             }
         }
         if !going_on {
-            return (load_ended.unwrap_or(time) - Instant::ORIGIN, time - Instant::ORIGIN);
+            let load = load_ended.unwrap_or(time) - Instant::ORIGIN;
+            let busy = load.max(generator.last_block - Instant::ORIGIN);
+            return Lasted { load, busy, all: time - Instant::ORIGIN };
         }
     }
 }
