@@ -52,11 +52,11 @@ mod stream {
 
 const EXAMPLES: &str = "\
 Examples:
-  1000 transfers a second from 10,000 clients at the other end of a veth, compared with the files that are served:
+  1000 transfers a second from 4000 clients at the other end of a veth, compared with the files that are served:
     bypassbench storm --vdev net_af_packet0,iface=veth1 --server 10.99.0.1 --clients-from 10.99.16.0/20 --clients 4000 \\
       --file pxelinux.0:10 --file vmlinuz --rate 1000 --blksize 1428 --windowsize 16 --verify /tftp
 
-  A rack that is switched on: 500 clients at once, each again and again, 1 % loss each way:
+  A rack that is switched on: 200 clients at once, each again and again, 1 % loss each way:
     bypassbench storm -a 0000:03:00.0 --server 192.0.2.1 --clients-from 192.0.2.10 --clients 200 --closed --think 100 \\
       --file boot/kernel --loss 1 --json storm.json --hlog storm.hlog
 

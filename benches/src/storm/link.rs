@@ -134,7 +134,6 @@ impl<P: Port> Link<P> {
         match parsed.packet {
             Packet::Arp(packet) if packet.operation == arp::Operation::Request => {
                 let Some(client) = self.population.find(packet.target_ip.into()) else { return false };
-                // A client that asks for itself, or looks if its address is free, is not one of ours.
                 let own = self.population.mac(client);
                 let stations = Stations { src: own, dst: packet.sender_mac };
                 let reply = packet.reply(own);

@@ -85,7 +85,7 @@ impl FromStr for First {
             None => None,
             Some(prefix) => Some(prefix.parse().ok().filter(|len| *len <= longest).ok_or_else(wrong)?),
         };
-        if address.is_multicast() || address.is_unspecified() && prefix_len.is_none() {
+        if address.is_multicast() || address.is_unspecified() {
             return Err(wrong());
         }
         Ok(Self { address, prefix_len })
@@ -255,7 +255,7 @@ mod tests {
         assert!(matches!(population("255.255.255.255", 2, "10.99.0.1"), Err(PopulationError::Room { .. })));
         assert!(matches!(population("10.99.0.0/24", 200, "10.99.0.100"), Err(PopulationError::Server { .. })));
         assert!(matches!(population("fd00::2", 1, "10.99.0.100"), Err(PopulationError::Family { .. })));
-        for text in ["", "10.0.0", "10.0.0.1/33", "10.0.0.1/x", "224.0.0.1", "0.0.0.0"] {
+        for text in ["", "10.0.0", "10.0.0.1/33", "10.0.0.1/x", "224.0.0.1", "0.0.0.0", "0.0.0.0/8"] {
             assert!(text.parse::<First>().is_err(), "{text}");
         }
     }

@@ -274,7 +274,7 @@ impl<P: Port> Generator<P> {
 
     fn begin(&mut self, now: Instant, intended: Instant, client: ClientId) {
         let random = &mut self.plan.random;
-        // 53 random bits times a sum of weights of a few million files stays far below 128 bits.
+        // The high half of the product is below `total`, and as good as uniform.
         let draw = |total: u64| ((u128::from(random.next_u64()) * u128::from(total)) >> 64) as u64;
         let file = self.content.pick(draw);
         let slot = &mut self.clients[client.index()];

@@ -122,7 +122,7 @@ pub(crate) struct Packets {
     pub(crate) acks_resent: u64,
     /// Of these, in answer to what was out of order.
     pub(crate) acks_repeated: u64,
-    /// ERRORs sent.
+    /// ERROR packets sent.
     pub(crate) errors: u64,
     /// OACKs accepted.
     pub(crate) oacks: u64,

@@ -77,7 +77,7 @@ pub(crate) fn emit_arp(link: Link, packet: &arp::Packet, out: &mut [u8]) -> Resu
     packet.emit(out.get_mut(LINK_LEN..).ok_or(BufferTooShort)?)
 }
 
-/// "Who has `target`?", asked by one client: an ARP request or a neighbour solicitation. Returns the frame's length.
+/// "Who has `target`?", asked by one client: an ARP request or a neighbour solicitation.
 pub(crate) fn emit_question(mac: MacAddr, addresses: &Addresses, out: &mut [u8]) -> Result<(), BufferTooShort> {
     match *addresses {
         Addresses::V4 { src, dst } => {
