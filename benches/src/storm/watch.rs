@@ -31,6 +31,9 @@ const LINE_SECONDS: u64 = 5;
 /// Microseconds in the largest unit that the log's column of maxima is for: milliseconds.
 const MAX_VALUE_DIVISOR: f64 = 1_000.0;
 
+/// The log tells lengths in milliseconds, and its readers divide by them.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Why watching failed.
 #[derive(Debug, Error)]
 pub(crate) enum WatchError {
@@ -141,7 +144,7 @@ impl Watching {
             .map_err(|error| failed(error.to_string()))?;
         let mut write = |sheet: &Snapshot| {
             let from = Duration::from_micros(sheet.from.micros());
-            let lasted = Duration::from_micros((sheet.to - sheet.from).micros());
+            let lasted = Duration::from_micros((sheet.to - sheet.from).micros()).max(SHORTEST);
             for (tag, histogram) in sheet.latencies.tagged() {
                 log.write_histogram(histogram, from, lasted, Tag::new(tag))
                     .map_err(|error| failed(error.to_string()))?;
@@ -252,4 +255,57 @@ fn line(sheet: &Snapshot, before: &Counts) -> String {
         whole.value_at_quantile(0.5) as f64 / 1e3,
         whole.value_at_quantile(0.99) as f64 / 1e3,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use super::*;
+    use crate::storm::tally::record;
+    use dataplane::time::{Duration as Micros, Instant};
+
+    #[test]
+    fn sheets_are_added_up_and_logged_with_their_tags() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (watcher, exchange) = Watcher::start(Some(path.clone())).unwrap();
+        // The last one lasts less than the log can tell.
+        for (from, to, values) in [(0, 1_000_000, 10), (1_000_000, 2_000_000, 20), (2_000_000, 2_000_040, 3)] {
+            let mut sheet = exchange.empty.recv().unwrap();
+            (sheet.from, sheet.to) = (Instant::from_micros(from), Instant::from_micros(to));
+            sheet.counts.transfers.done += values;
+            for value in 0..values {
+                record(&mut sheet.latencies.transfer, Micros::from_micros(value * 1_000));
+            }
+            exchange.full.send(sheet).unwrap();
+        }
+        drop(exchange);
+        let measured = watcher.finish().unwrap();
+        assert_eq!((measured.latencies.transfer.len(), measured.latencies.oack.len()), (33, 0));
+
+        let text = std::fs::read(&path).unwrap();
+        let mut lengths = Vec::new();
+        for entry in IntervalLogIterator::new(&text) {
+            let LogEntry::Interval(interval) = entry.unwrap() else { continue };
+            assert!(interval.duration() >= SHORTEST, "{interval:?}");
+            if interval.tag().unwrap().as_str() == "transfer" {
+                let bytes = base64(interval.encoded_histogram());
+                let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+                lengths.push(histogram.len());
+            }
+        }
+        assert_eq!(lengths, [10, 20, 3]);
+    }
+
+    fn base64(text: &str) -> Vec<u8> {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let digit = |byte: u8| (0_u32..).zip(DIGITS).find(|(_, digit)| **digit == byte).map_or(0, |(at, _)| at);
+        let quads = text.as_bytes().chunks(4);
+        quads
+            .flat_map(|quad| quad.iter().fold(0, |sum, byte| sum << 6 | digit(*byte)).to_be_bytes()[1..].to_vec())
+            .collect()
+    }
 }
