@@ -95,7 +95,7 @@ struct FileEntry {
     len: u64,
     /// Where the netascii counts begin; `u64::MAX` when the file has none.
     counts_start: u64,
-    /// The first name given to the file; `u32::MAX` before that.
+    /// The record of the first name given to the file; `u32::MAX` before that.
     name: u32,
     /// Ascends with `start`: what the entries of the sum tables are counted by.
     place: u32,
@@ -418,9 +418,9 @@ impl CatalogueBuilder {
     /// # Errors
     /// [`BuildError::TooManyNames`].
     pub fn add_name(&mut self, name: &[u8], id: FileId) -> Result<(), BuildError> {
-        let number = self.index.add(name, Target::File(id))?;
+        let record = self.index.add(name, Target::File(id))?;
         if let Some(file) = self.files.get_mut(id.as_usize()).filter(|file| file.name == u32::MAX) {
-            file.name = number;
+            file.name = record;
         }
         Ok(())
     }
