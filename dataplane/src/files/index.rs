@@ -210,8 +210,9 @@ mod tests {
         for count in [0, 1, 2, 3, 4, 5, 100, 5000_u32] {
             let mut index = NameIndex::new(false);
             let name = |n: u32| format!("dir-{}/file-{n}", n % 7);
-            let target =
-                |n: u32| if n % 3 == 0 { Target::Denied(Denied::Directory) } else { Target::File(FileId::FIRST) };
+            let target = |n: u32| {
+                if n.is_multiple_of(3) { Target::Denied(Denied::Directory) } else { Target::File(FileId::FIRST) }
+            };
             let records: Vec<_> = (0..count).map(|n| index.add(name(n).as_bytes(), target(n)).unwrap()).collect();
             index.finish();
             for (n, record) in (0..count).zip(records) {
