@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use dataplane::files::{BuildError, LoadError, LoadOptions, load};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -48,7 +49,9 @@ pub(crate) struct Args {
 /// Why there is no result.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
-    #[error("not enough {what} for this tree: {needed} bytes needed, {available} available; give smaller --bytes or another --directory")]
+    #[error(
+        "not enough {what} for this tree: {needed} bytes needed, {available} available; give smaller --bytes or another --directory"
+    )]
     TooSmall { what: &'static str, needed: u64, available: u64 },
     #[error("cannot make or read the tree: {0}")]
     Tree(#[source] io::Error),
@@ -68,14 +71,36 @@ struct Times {
     min_s: f64,
     median_s: f64,
     max_s: f64,
+    /// Processor time of all threads, which other programs on the machine stretch less.
+    median_cpu_s: f64,
 }
 
 impl Times {
-    fn of(mut rounds: Vec<Duration>) -> Self {
-        rounds.sort_unstable();
-        let at = |index: usize| rounds.get(index).map_or(0.0, Duration::as_secs_f64);
-        Self { min_s: at(0), median_s: at(rounds.len() / 2), max_s: at(rounds.len().saturating_sub(1)) }
+    fn of(rounds: Vec<(Duration, Duration)>) -> Self {
+        let (mut wall, mut cpu): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
+        wall.sort_unstable();
+        cpu.sort_unstable();
+        let at = |times: &[Duration], index: usize| times.get(index).map_or(0.0, Duration::as_secs_f64);
+        Self {
+            min_s: at(&wall, 0),
+            median_s: at(&wall, wall.len() / 2),
+            max_s: at(&wall, wall.len().saturating_sub(1)),
+            median_cpu_s: at(&cpu, cpu.len() / 2),
+        }
     }
+}
+
+/// Wall and processor time of an act.
+fn timed<T>(act: impl FnOnce() -> T) -> ((Duration, Duration), T) {
+    let (started, cpu) = (Instant::now(), cpu_time());
+    let result = act();
+    ((started.elapsed(), cpu_time().saturating_sub(cpu)), result)
+}
+
+/// Of all threads of this process.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 #[derive(Debug, Serialize)]
@@ -87,6 +112,8 @@ struct Outcome {
     pages: String,
     cat: Times,
     load: Times,
+    /// Into memory that nobody warmed; not among the rounds.
+    first_load_s: f64,
     /// Of the medians.
     load_over_cat: f64,
     /// Of the fastest rounds.
@@ -122,26 +149,32 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn measure(args: &Args, root: &std::path::Path) -> Result<Outcome, Failure> {
     let options = LoadOptions { hugepages: args.hugepages, threads: args.threads, ..LoadOptions::default() };
-    // One of each to warm the page cache, and the memory of a virtual machine that its host has yet to give.
+    // One of each: the page cache must be warm. A first load also finds out what the memory itself costs: a virtual machine's host
+    // may have to give it, and takes back what lies free for seconds.
     tree::cat(root).map_err(Failure::Tree)?;
-    let (catalogue, report) = load(root, &options, &mut |_| ())?;
+    let (first, loaded) = timed(|| load(root, &options, &mut |_| ()));
+    let (catalogue, report) = loaded?;
     let files = report.files().max(1) as f64;
     let sums = catalogue.sums_bytes() as f64;
     let index = catalogue.overhead_bytes() as f64 - sums;
-    drop(catalogue);
 
+    let mut kept = Some(catalogue);
     let (mut cats, mut loads) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
-        let started = Instant::now();
-        let (_, cat_bytes) = tree::cat(root).map_err(Failure::Tree)?;
-        cats.push(started.elapsed());
-        let started = Instant::now();
-        let (_catalogue, report) = load(root, &options, &mut |_| ())?;
-        loads.push(started.elapsed());
+        let (time, result) = timed(|| tree::cat(root));
+        let (_, cat_bytes) = result.map_err(Failure::Tree)?;
+        cats.push(time);
+        // Held until now, so that its memory is what the next load gets.
+        drop(kept.take());
+        let (time, loaded) = timed(|| load(root, &options, &mut |_| ()));
+        let (catalogue, report) = loaded?;
+        loads.push(time);
         if cat_bytes != report.bytes() {
             return Err(Failure::NotTheSame { cat_bytes, load_bytes: report.bytes() });
         }
+        kept = Some(catalogue);
     }
+    drop(kept);
     let (cat, load) = (Times::of(cats), Times::of(loads));
     let lookups = lookup::measure([100, 100_000], args.rounds)?;
     Ok(Outcome {
@@ -152,6 +185,7 @@ fn measure(args: &Args, root: &std::path::Path) -> Result<Outcome, Failure> {
         pages: report.page_kind().to_string(),
         cat,
         load,
+        first_load_s: first.0.as_secs_f64(),
         load_over_cat: load.median_s / cat.median_s,
         load_over_cat_min: load.min_s / cat.min_s,
         index_bytes_per_file: index / files,
@@ -164,13 +198,16 @@ fn measure(args: &Args, root: &std::path::Path) -> Result<Outcome, Failure> {
 
 fn print(outcome: &Outcome) {
     let Outcome { files, bytes, rounds, pages, cat, load, .. } = outcome;
-    println!("{files} files, {bytes} bytes, in {pages}; {rounds} rounds, seconds as least / median / most");
+    println!("{files} files, {bytes} bytes, in {pages}; {rounds} rounds, seconds as least / median / most, processor");
     for (name, times) in [("cat", cat), ("load", load)] {
-        let Times { min_s, median_s, max_s } = times;
+        let Times { min_s, median_s, max_s, median_cpu_s } = times;
         let rate = *bytes as f64 / median_s / 1e9;
-        println!("{name:5} {min_s:8.3} {median_s:8.3} {max_s:8.3}   {rate:.2} GB/s");
+        println!("{name:5} {min_s:8.3} {median_s:8.3} {max_s:8.3} {median_cpu_s:8.3}   {rate:.2} GB/s");
     }
-    println!("load / cat: {:.2} by medians, {:.2} by the least", outcome.load_over_cat, outcome.load_over_cat_min);
+    println!(
+        "load / cat: {:.2} by medians, {:.2} by the least; the first load, into memory that was not warm, took {:.3}",
+        outcome.load_over_cat, outcome.load_over_cat_min, outcome.first_load_s
+    );
     println!(
         "memory per file beside its bytes: {:.1} bytes of index, {:.1} of sums ({:.2} % of the bytes)",
         outcome.index_bytes_per_file, outcome.sums_bytes_per_file, outcome.sums_percent_of_bytes

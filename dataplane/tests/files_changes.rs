@@ -7,8 +7,10 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use dataplane::files::{Catalogue, Denied, LoadOptions, LoadReport, Lookup, Name, Phase, Reason, load};
+use dataplane::files::{Catalogue, Denied, LoadOptions, LoadReport, Lookup, Name, Phase, Progress, Reason, load};
+use dataplane::wire::Sum;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
@@ -263,4 +265,140 @@ fn netascii_counts_survive_a_file_given_up() {
     assert_eq!(ask(&catalogue, "b"), Lookup::Denied(Denied::Unavailable));
     let rest = catalogue.overhead_bytes() - catalogue.sums_bytes();
     assert!(rest < 1000, "the counts of b are gone: {rest}");
+}
+
+/// A file of several stretches, which two threads share, between two small ones.
+fn tree_with_a_big_file() -> TempDir {
+    let root = tree();
+    put(&root.path().join("b"), &vec![b'b'; HUGE]);
+    root
+}
+
+const HUGE: usize = (20 << 20) + 777;
+
+fn by_two_threads(root: &TempDir, progress: &mut dyn FnMut(&Progress)) -> (Catalogue, LoadReport) {
+    let options = LoadOptions { threads: NonZeroUsize::new(2), ..LoadOptions::default() };
+    load(root.path(), &options, progress).unwrap()
+}
+
+/// Loads by two threads; `change` runs once, when the calling thread has read `pieces` pieces of whatever file.
+fn load_by_two_threads(root: &TempDir, pieces: u32, change: impl Fn(&Path)) -> (Catalogue, LoadReport) {
+    let mut calls = 0;
+    by_two_threads(root, &mut |progress| {
+        if progress.phase == Phase::Read {
+            if calls == pieces {
+                change(&root.path().join("b"));
+            }
+            calls += 1;
+        }
+    })
+}
+
+fn is_all(bytes: &[u8], byte: u8, len: usize) -> bool {
+    bytes.len() == len && bytes.iter().all(|&other| other == byte)
+}
+
+#[test]
+fn a_big_file_truncated_before_two_threads_read_it_is_served_shorter() {
+    let root = tree_with_a_big_file();
+    let (catalogue, report) = load_by_two_threads(&root, 0, |b| truncate(b, (9 << 20) + 5));
+    neighbours_are_whole(&catalogue);
+    assert!(is_all(bytes(&catalogue, "b"), b'b', (9 << 20) + 5));
+    assert_eq!(report.left_out_total(), 0);
+}
+
+#[test]
+fn a_big_file_grown_before_two_threads_read_it_is_left_out() {
+    let root = tree_with_a_big_file();
+    let (catalogue, report) = load_by_two_threads(&root, 0, |b| append(b, &[b'+'; 10_000]));
+    neighbours_are_whole(&catalogue);
+    assert_eq!(ask(&catalogue, "b"), Lookup::Denied(Denied::Unavailable));
+    assert_eq!((report.left_out(Reason::Changed), report.files()), (1, 2));
+}
+
+#[test]
+fn a_big_file_deleted_before_two_threads_read_it_is_not_found() {
+    let root = tree_with_a_big_file();
+    let (catalogue, report) = load_by_two_threads(&root, 0, |b| fs::remove_file(b).unwrap());
+    neighbours_are_whole(&catalogue);
+    assert_eq!(ask(&catalogue, "b"), Lookup::NotFound);
+    assert_eq!((report.left_out(Reason::Vanished), report.left_out_total()), (1, 1));
+}
+
+#[test]
+fn a_big_file_replaced_while_two_threads_read_it_is_of_one_version() {
+    for pieces in [1, 2, 10, 35, 50] {
+        let root = tree_with_a_big_file();
+        let (catalogue, report) = load_by_two_threads(&root, pieces, |b| {
+            let next = b.with_file_name("next");
+            put(&next, &vec![b'B'; HUGE]);
+            fs::rename(&next, b).unwrap();
+        });
+        neighbours_are_whole(&catalogue);
+        let b = bytes(&catalogue, "b");
+        assert!(is_all(b, b[0], HUGE), "a mixture after {pieces} pieces");
+        assert_eq!(report.left_out_total(), 0);
+    }
+}
+
+#[test]
+fn replaced_again_and_again_while_two_threads_load() {
+    let root = tempfile::tempdir().unwrap();
+    // The length tells the version, and so does every byte.
+    let len_of = |version: u8| usize::from(version) * 5000 + if version.is_multiple_of(2) { 17 << 20 } else { 3 };
+    let name = |number: usize| format!("f{number:02}");
+    let publish = |number: usize, version: u8| {
+        let next = root.path().with_extension(format!("next-{number}"));
+        put(&next, &vec![version; len_of(version)]);
+        fs::rename(&next, root.path().join(name(number))).unwrap();
+    };
+    (0..8).for_each(|number| publish(number, u8::try_from(number).unwrap() * 5));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for turn in (0..250_u8).cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                publish(usize::from(turn % 8), turn);
+            }
+        });
+        for _ in 0..6 {
+            let (catalogue, report) = by_two_threads(&root, &mut |_| ());
+            for record in catalogue.files() {
+                let served = catalogue.bytes(record.id(), 0..u64::MAX);
+                let version = served[0];
+                assert!(is_all(served, version, len_of(version)), "a mixture of {} bytes", served.len());
+                let sum = catalogue.block_sum(record.id(), 0, 1428).unwrap();
+                assert_eq!(sum.fold(), Sum::of(&served[..served.len().min(1428)]).fold());
+            }
+            assert_eq!(report.files() + report.left_out(Reason::Changed), 8, "{report}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn grown_files_take_the_room_of_one_that_vanished() {
+    for (c_len, fits) in [(BIG, true), (BIG + 1, false)] {
+        let root = tree();
+        put(&root.path().join("d"), b"behind");
+        let (catalogue, report) = load_and(&root, |b| {
+            fs::remove_file(b).unwrap();
+            put(&b.with_file_name("a"), &[b'a'; 70]);
+            put(&b.with_file_name("c"), &vec![b'c'; c_len]);
+        });
+        // The rooms of a (64 bytes), b and c (64) lie side by side. a comes first and takes 128; a MiB is left.
+        assert!(is_all(bytes(&catalogue, "a"), b'a', 70));
+        assert_eq!(bytes(&catalogue, "d"), b"behind");
+        assert_eq!(ask(&catalogue, "b"), Lookup::NotFound);
+        assert_eq!(report.left_out(Reason::Changed), u64::from(!fits));
+        if fits {
+            assert!(is_all(bytes(&catalogue, "c"), b'c', c_len));
+        } else {
+            assert_eq!(ask(&catalogue, "c"), Lookup::Denied(Denied::Unavailable));
+        }
+        for record in catalogue.files() {
+            let whole = catalogue.bytes(record.id(), 0..u64::MAX);
+            let sum = catalogue.block_sum(record.id(), 0, 512).unwrap();
+            assert_eq!(sum.fold(), Sum::of(&whole[..whole.len().min(512)]).fold());
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! The catalogues that transfers still read: the current one, and older ones until their last transfer ends.
 
 use crate::files::Catalogue;
+use crate::session::GENERATIONS;
 use std::sync::Arc;
 
 /// Catalogues alive at a time. A new one is refused while all others still have readers.
-const LIVE: usize = 8;
+const LIVE: usize = GENERATIONS;
 
 /// Numbered places for catalogues, with the count of their readers in this worker.
 #[derive(Debug)]

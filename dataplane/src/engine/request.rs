@@ -141,7 +141,7 @@ impl Engine {
 
     fn is_same_request(&self, slot: SlotId, wanted: &Wanted) -> bool {
         let session = self.table.get(slot);
-        session.generation == self.generations.current()
+        session.generation() == self.generations.current()
             && session.file == wanted.file
             && session.transfer.has_terms(&wanted.granted, wanted.netascii)
     }
@@ -193,7 +193,7 @@ impl Engine {
         let tid = self.table.tid(slot);
         let session = self.table.get_mut(slot);
         session.transfer.offer_sent(now, &self.policy);
-        let size = self.generations.get(session.generation).file(session.file).len();
+        let size = self.generations.get(session.generation()).file(session.file).len();
         let granted = session.transfer.terms(size);
         let mut options = [0; REPLY_MAX];
         let mut packet = [0; REPLY_MAX];

@@ -4,7 +4,8 @@ use super::output::{Ending, Event};
 use super::request::Datagram;
 use super::template::Block;
 use super::{Engine, Outcome, Output};
-use crate::port::{ArenaNumber, Frame, Payload};
+use crate::files::{Catalogue, FileId};
+use crate::port::{ArenaNumber, Frame, Payload, TooLong};
 use crate::session::{Client, List, Miss, SlotId};
 use crate::tftp::transfer::{TakenBlock, low_bits};
 use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, REQUEST_PORT};
@@ -129,31 +130,28 @@ impl Engine {
     pub(super) fn send_block<O: Output>(&mut self, now: Instant, slot: SlotId, mut frame: O::Frame, out: &mut O) {
         let tid = self.table.tid(slot);
         let session = self.table.get_mut(slot);
-        let catalogue = self.generations.get(session.generation);
-        let netascii = session.transfer.is_netascii();
         if !session.transfer.may_send() {
             return;
         }
-        let len = catalogue.stream_len(session.file, netascii);
-        let block = session.transfer.take_block(now, len, &self.policy);
-        let TakenBlock { offset, bytes, .. } = block;
+        let catalogue = self.generations.get(session.generation());
         let offload = out.completes_checksums();
         let header_len = self.templates.header_len(session);
-        let filled = frame.resize(header_len).and_then(|()| {
-            if netascii {
-                frame.resize(header_len + usize::from(bytes))?;
-                let made = &mut frame.bytes_mut()[header_len..];
-                catalogue.read_netascii(session.file, offset, made);
-                Ok(Sum::of(made))
-            } else {
-                let payload = catalogue.bytes(session.file, offset..offset + u64::from(bytes));
-                out.attach(&mut frame, Payload { bytes: payload, arena: ArenaNumber(session.generation) })?;
-                Ok(if offload { Sum::ZERO } else { Sum::of(payload) })
-            }
-        });
+        let (block, filled) = if session.transfer.is_netascii() {
+            let len = catalogue.netascii_len(session.file);
+            let block = session.transfer.take_block(now, len, &self.policy);
+            (block, fill_netascii(&mut frame, header_len, catalogue, session.file, &block))
+        } else {
+            let file = catalogue.view(session.file);
+            let block = session.transfer.take_block(now, file.len(), &self.policy);
+            let payload =
+                Payload { bytes: file.bytes(block.offset, block.bytes), arena: ArenaNumber(session.generation()) };
+            let filled = frame.resize(header_len).and_then(|()| out.attach(&mut frame, payload));
+            let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));
+            (block, filled.map(|()| kept.unwrap_or_else(|| Sum::of(payload.bytes))))
+        };
         let written = filled.and_then(|sum| {
-            let sum = (!offload).then_some(sum);
-            let block = Block { tid, number: low_bits(u64::from(block.number)), len: bytes, sum };
+            let number = low_bits(u64::from(block.number));
+            let block = Block { tid, number, len: block.bytes, sum: (!offload).then_some(sum) };
             self.templates.write(frame.bytes_mut(), session, &block)
         });
         if written.is_ok() {
@@ -161,7 +159,7 @@ impl Engine {
                 frame.request_checksums(self.templates.checksum_request(session));
             }
             out.send(frame);
-            out.report(Event::BlockSent { bytes, repeat: block.repeat });
+            out.report(Event::BlockSent { bytes: block.bytes, repeat: block.repeat });
         } else {
             // Only a received frame can be too short for a block that our MTU allows: the pool's are not.
             session.transfer.untake_block(block);
@@ -279,7 +277,7 @@ impl Engine {
 
     /// The last block was acknowledged. The session stays for a while, to take late repeats (rule g), but reads no more.
     fn finish<O: Output>(&mut self, slot: SlotId, out: &mut O) {
-        let generation = self.table.get(slot).generation;
+        let generation = self.table.get(slot).generation();
         self.generations.end_reading(generation);
         self.timers.enlist(slot, List::Lingering);
         self.lingering += 1;
@@ -296,10 +294,25 @@ impl Engine {
                 self.unproven -= 1;
                 self.unproven_by_address.remove(session.client().ip());
             }
-            self.generations.end_reading(session.generation);
+            self.generations.end_reading(session.generation());
             out.report(Event::Ended(ending));
         }
         self.timers.remove(slot);
         self.table.remove(slot);
     }
+}
+
+/// A block of a file as netascii, which has to be made; returns its sum.
+#[cold]
+fn fill_netascii<F: Frame>(
+    frame: &mut F,
+    header_len: usize,
+    catalogue: &Catalogue,
+    file: FileId,
+    block: &TakenBlock,
+) -> Result<Sum, TooLong> {
+    frame.resize(header_len + usize::from(block.bytes))?;
+    let place = &mut frame.bytes_mut()[header_len..];
+    catalogue.read_netascii(file, block.offset, place);
+    Ok(Sum::of(place))
 }

@@ -69,7 +69,7 @@ impl Engine {
             (false, true) => SessionState::Sending,
             (false, false) => SessionState::Unproven,
         };
-        let catalogue = (state != SessionState::Lingering).then(|| self.generations.get(session.generation));
+        let catalogue = (state != SessionState::Lingering).then(|| self.generations.get(session.generation()));
         Some(SessionView {
             client: (session.client().ip(), session.client().port()),
             route: session.route(),

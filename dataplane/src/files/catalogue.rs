@@ -97,7 +97,7 @@ struct FileEntry {
     len: u64,
     /// Where the netascii counts begin; `u64::MAX` when the file has none.
     counts_start: u64,
-    /// The first name given to the file; `u32::MAX` before that.
+    /// The record of the first name given to the file; `u32::MAX` before that.
     name: u32,
     /// Ascends with `start`: what the entries of the sum tables are counted by.
     place: u32,
@@ -208,6 +208,25 @@ impl Catalogue {
         let end = range.end.min(len);
         let start = range.start.min(end);
         self.arena.bytes(file_start + start, file_start + end)
+    }
+
+    /// A file as the hot path reads it.
+    ///
+    /// # Panics
+    /// When `id` comes from a catalogue with more files.
+    #[must_use]
+    #[inline]
+    pub fn view(&self, id: FileId) -> FileView<'_> {
+        let entry = &self.files[id.as_usize()];
+        let bytes = self.arena.bytes(entry.start, entry.start + entry.len);
+        FileView { bytes, start: entry.start, place: entry.place, sums: &self.sums }
+    }
+
+    /// The line that [`view`](Self::view) reads first, to be brought near.
+    #[must_use]
+    #[inline]
+    pub fn entry_line(&self, id: FileId) -> Option<&impl Sized> {
+        self.files.get(id.as_usize())
     }
 
     /// The table of sums for blocks of `blksize` bytes, if one is kept: ask once per transfer. The same in every catalogue.
@@ -329,6 +348,41 @@ impl Catalogue {
     }
 }
 
+/// One file's bytes and the sums of its blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct FileView<'a> {
+    bytes: &'a [u8],
+    start: u64,
+    place: u32,
+    sums: &'a SumTables,
+}
+
+impl<'a> FileView<'a> {
+    /// Length in bytes.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub const fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The `len` bytes from `offset` on; none when the file has not that many.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self, offset: u64, len: u16) -> &'a [u8] {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        self.bytes.get(start..).and_then(|rest| rest.get(..usize::from(len))).unwrap_or_default()
+    }
+
+    /// The checksum of block number `block`, counted from 0, of the block size of `table`. Of a block that the file has not it is
+    /// `None` or another file's.
+    #[must_use]
+    #[inline]
+    pub fn block_sum(&self, table: SumTable, block: u32) -> Option<Sum> {
+        self.sums.get(table, table.entry(self.start, u64::from(block), self.place))
+    }
+}
+
 /// Why a catalogue could not be built.
 #[derive(Debug, Error)]
 pub enum BuildError {
@@ -420,9 +474,9 @@ impl CatalogueBuilder {
     /// # Errors
     /// [`BuildError::TooManyNames`].
     pub fn add_name(&mut self, name: &[u8], id: FileId) -> Result<(), BuildError> {
-        let number = self.index.add(name, Target::File(id))?;
+        let record = self.index.add(name, Target::File(id))?;
         if let Some(file) = self.files.get_mut(id.as_usize()).filter(|file| file.name == u32::MAX) {
-            file.name = number;
+            file.name = record;
         }
         Ok(())
     }

@@ -396,3 +396,61 @@ fn read_again(
     }
     outcomes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use rustix::fs::{Mode, OFlags, open};
+
+    use super::super::sums::SumTables;
+    use super::*;
+
+    fn put(path: &Path, bytes: &[u8]) {
+        fs::write(path, bytes).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    /// Reads `f` of 200 bytes in two parts, `between` which something may happen.
+    fn in_two_parts(content: &[u8; 200], between: impl FnOnce(&Path)) -> Result<(Placed, Vec<u64>), Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        put(&dir.path().join("f"), content);
+        let mut tables = SumTables::default();
+        tables.reserve(256, 1);
+        let mut slots = tables.slots();
+        let mut part = |offset: usize, len: usize| {
+            let mut memory = vec![0; len];
+            let mut room = Room { memory: &mut memory, start: 0, place: 0, slots: &mut slots };
+            read_part(&root, Path::new("f"), offset as u64, &mut room, &mut |_| ())
+        };
+        let first = part(0, 128);
+        between(dir.path());
+        let second = part(128, 72);
+        join(first, vec![Done::Stretch(second)], Placed { start: 0, len: 200, place: 0 })
+    }
+
+    #[test]
+    fn parts_of_one_version_are_joined_with_their_lines() {
+        assert_eq!(in_two_parts(&[0; 200], |_| ()).unwrap().1, []);
+        let mut lines = [0; 200];
+        lines[199] = b'\n';
+        assert_eq!(in_two_parts(&lines, |_| ()).unwrap().1, [0, 1]);
+        assert_eq!(in_two_parts(&[b'\r'; 200], |_| ()).unwrap().1, [128, 200]);
+    }
+
+    #[test]
+    fn parts_of_different_versions_are_not() {
+        let replaced = in_two_parts(&[0; 200], |dir| {
+            put(&dir.join("next"), &[1; 200]);
+            fs::rename(dir.join("next"), dir.join("f")).unwrap();
+        });
+        assert_eq!(replaced.unwrap_err(), Failure::NoRoom);
+        let grown = in_two_parts(&[0; 200], |dir| put(&dir.join("f"), &[1; 300]));
+        assert_eq!(grown.unwrap_err(), Failure::NoRoom);
+        let gone = in_two_parts(&[0; 200], |dir| fs::remove_file(dir.join("f")).unwrap());
+        assert_eq!(gone.unwrap_err(), Failure::NoRoom);
+    }
+}

@@ -18,7 +18,9 @@ mod sum_pass;
 pub mod sums;
 
 pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind};
-pub use catalogue::{BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, GenerationId, Lookup};
+pub use catalogue::{
+    BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, FileView, GenerationId, Lookup,
+};
 pub use loader::{LoadError, LoadOptions, load};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use report::{LoadReport, Phase, Progress, Reason};

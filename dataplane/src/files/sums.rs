@@ -17,6 +17,8 @@ pub const BLOCK_SIZES: [u16; TABLES] = [512, 1024, 1408, 1428, 1432, 1448, 1456,
 
 pub(super) const TABLES: usize = 9;
 
+const _: () = assert!(TABLES < 15);
+
 /// The table of one block size; the same in every catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
@@ -28,6 +30,20 @@ impl SumTable {
     pub fn of(blksize: u16) -> Option<Self> {
         let number = BLOCK_SIZES.iter().position(|&size| size == blksize)?;
         u8::try_from(number).ok().map(Self)
+    }
+
+    /// Its number, below 15, to be kept where bits are short.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn to_bits(self) -> u8 {
+        self.0
+    }
+
+    /// The table with that number.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn from_bits(number: u8) -> Option<Self> {
+        if (number as usize) < TABLES { Some(Self(number)) } else { None }
     }
 
     /// Its block size, in bytes.

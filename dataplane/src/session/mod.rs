@@ -14,7 +14,7 @@ pub use table::{Miss, Table};
 pub use tid::{TidSpace, WorkerIndex, WorkerShare};
 pub use timers::{List, Timers};
 
-use crate::files::FileId;
+use crate::files::{FileId, SumTable};
 use crate::random::Seed;
 use crate::tftp::Transfer;
 use crate::wire::{MacAddr, VlanTag};
@@ -138,9 +138,14 @@ pub struct Session {
     client_mac: [u8; 6],
     vlan: u16,
     local: u8,
-    /// Which of the live catalogue generations that is.
-    pub generation: u8,
+    /// Low bits: which of the live catalogue generations that is. High bits: the table that has the sums of its blocks, plus one.
+    generation_and_sums: u8,
 }
+
+const GENERATION_BITS: u32 = 3;
+
+/// Catalogue generations that may be alive at a time.
+pub const GENERATIONS: usize = 1 << GENERATION_BITS;
 
 const _: () = assert!(size_of::<Session>() == 64);
 
@@ -151,6 +156,9 @@ impl Session {
     /// A session of `client`, about to begin.
     #[must_use]
     pub fn new(client: Client, route: Route, transfer: Transfer, file: FileId, generation: u8) -> Self {
+        debug_assert!(usize::from(generation) < GENERATIONS);
+        let sums = if transfer.is_netascii() { None } else { SumTable::of(transfer.blksize()) };
+        let sums = sums.map_or(0, |table| table.to_bits() + 1);
         Self {
             transfer,
             client_ip: client.ip,
@@ -159,8 +167,22 @@ impl Session {
             vlan: route.vlan.unwrap_or(UNTAGGED),
             file,
             local: route.local,
-            generation,
+            generation_and_sums: generation | (sums << GENERATION_BITS),
         }
+    }
+
+    /// Which of the live catalogue generations its file is of.
+    #[must_use]
+    #[inline]
+    pub const fn generation(&self) -> u8 {
+        self.generation_and_sums & (GENERATIONS as u8 - 1)
+    }
+
+    /// The table that has the sums of its blocks, if they are kept.
+    #[must_use]
+    #[inline]
+    pub const fn sum_table(&self) -> Option<SumTable> {
+        SumTable::from_bits((self.generation_and_sums >> GENERATION_BITS).wrapping_sub(1))
     }
 
     /// Whom it serves.
