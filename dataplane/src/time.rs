@@ -4,7 +4,11 @@ use core::ops::{Add, Sub};
 
 /// A moment, in microseconds since the origin that the driver of the engine chose (a worker: its start; a simulation: zero).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+pub struct Instant {
+    micros: u64,
+    /// Milliseconds, rounded up, modulo 2^32: wanted for every block, so divided once per reading of the clock.
+    millis_ceil: u32,
+}
 
 /// A length of time in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,24 +16,35 @@ pub struct Duration(u64);
 
 impl Instant {
     /// The origin.
-    pub const ORIGIN: Self = Self(0);
+    pub const ORIGIN: Self = Self::from_micros(0);
 
     /// The moment `us` microseconds after the origin.
     #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
     pub const fn from_micros(us: u64) -> Self {
-        Self(us)
+        Self { micros: us, millis_ceil: us.div_ceil(1_000) as u32 }
     }
 
     /// Microseconds since the origin.
     #[must_use]
+    #[inline]
     pub const fn micros(self) -> u64 {
-        self.0
+        self.micros
     }
 
     /// Whole milliseconds since the origin.
     #[must_use]
+    #[inline]
     pub const fn millis(self) -> u64 {
-        self.0 / 1_000
+        self.micros / 1_000
+    }
+
+    /// The first whole millisecond that is not before this moment, modulo 2^32.
+    #[must_use]
+    #[inline]
+    pub const fn millis_ceil_wrapping(self) -> u32 {
+        self.millis_ceil
     }
 }
 
@@ -69,7 +84,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0 + rhs.0)
+        Self::from_micros(self.micros + rhs.0)
     }
 }
 
@@ -78,6 +93,6 @@ impl Sub for Instant {
     type Output = Duration;
 
     fn sub(self, rhs: Self) -> Duration {
-        Duration(self.0.saturating_sub(rhs.0))
+        Duration(self.micros.saturating_sub(rhs.micros))
     }
 }

@@ -108,6 +108,19 @@ impl Frame for Mbuf {
     }
 
     #[inline]
+    fn compose(&mut self, header_len: usize, payload: &[u8]) -> Result<&mut [u8], TooLong> {
+        let span = self.span();
+        let len = self.fits(header_len.saturating_add(payload.len()), span.room)?;
+        // SAFETY: `header_len` is within the buffer.
+        let tail = unsafe { span.data.add(header_len) };
+        // SAFETY: as in `append`.
+        unsafe { tail.copy_from_nonoverlapping(payload.as_ptr(), payload.len()) };
+        self.set_len(len);
+        // SAFETY: within the buffer, whose memory was zeroed when it was mapped; `self` is borrowed for this slice alone.
+        Ok(unsafe { slice::from_raw_parts_mut(span.data, header_len) })
+    }
+
+    #[inline]
     fn received_checksums(&self) -> ReceivedChecksums {
         // SAFETY: the mbuf is live and ours; it is only read.
         if unsafe { sys::mbuf_checksums_good(self.0.as_ptr()) } {

@@ -21,11 +21,17 @@ pub trait Output {
     /// Whether the port completes checksums.
     fn completes_checksums(&self) -> bool;
 
-    /// Puts file bytes behind a frame's linear bytes, by reference or by one copy.
+    /// Makes a frame `header_len` bytes of no particular content with file bytes behind them, by reference or by one copy;
+    /// returns the former.
     ///
     /// # Errors
     /// [`TooLong`] when they do not fit; the frame is unchanged.
-    fn attach(&mut self, frame: &mut Self::Frame, payload: Payload<'_>) -> Result<(), TooLong>;
+    fn compose<'f>(
+        &mut self,
+        frame: &'f mut Self::Frame,
+        header_len: usize,
+        payload: Payload<'_>,
+    ) -> Result<&'f mut [u8], TooLong>;
 
     /// Brings a place near that will be read soon.
     fn prefetch<T>(&self, place: &T);

@@ -1,14 +1,15 @@
 //! Running transfers: what ACKs, ERROR packets and timers do to a session, and the blocks that follow.
 
+use super::generations::Generations;
 use super::output::{Ending, Event};
 use super::request::Datagram;
-use super::template::Block;
+use super::template::{Block, Templates};
 use super::{Engine, Outcome, Output};
 use crate::files::{Catalogue, FileId};
 use crate::port::{ArenaNumber, Frame, Payload, TooLong};
-use crate::session::{Client, List, Miss, SlotId};
+use crate::session::{Client, List, Miss, Session, SlotId};
 use crate::tftp::transfer::{TakenBlock, low_bits};
-use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, REQUEST_PORT};
+use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, Policy, REQUEST_PORT};
 use crate::time::Instant;
 use crate::wire::{Flow, Sum};
 
@@ -54,21 +55,33 @@ impl Engine {
         frame: O::Frame,
         out: &mut O,
     ) -> Outcome {
+        let tid = self.table.tid(slot);
         let session = self.table.get_mut(slot);
-        if session.transfer.is_finished() {
-            // Rule d: a late repeat of the last ACK is normal.
-            return Outcome::AckRepeated;
-        }
         let was_proven = session.transfer.is_proven();
-        let effect = session.transfer.on_ack(now, block, &self.policy);
+        let outcome = match session.transfer.on_ack(now, block, &self.policy) {
+            AckEffect::Progress => Outcome::AckProgress,
+            AckEffect::Restart => Outcome::AckRepeated,
+            other => return self.on_ack_without_data(now, slot, was_proven, other, out),
+        };
+        let supplies = Supplies { generations: &self.generations, templates: &self.templates, policy: &self.policy };
+        let block = supplies.send_block(now, session, tid, frame, out);
+        self.after_block(slot, block);
+        if !was_proven {
+            self.prove(now, slot);
+        }
+        outcome
+    }
+
+    #[cold]
+    fn on_ack_without_data<O: Output>(
+        &mut self,
+        now: Instant,
+        slot: SlotId,
+        was_proven: bool,
+        effect: AckEffect,
+        out: &mut O,
+    ) -> Outcome {
         match effect {
-            AckEffect::Progress => {
-                self.send_block(now, slot, frame, out);
-                if !was_proven {
-                    self.prove(now, slot);
-                }
-                Outcome::AckProgress
-            }
             AckEffect::Finished => {
                 if !was_proven {
                     self.prove(now, slot);
@@ -76,16 +89,25 @@ impl Engine {
                 self.finish(slot, out);
                 Outcome::AckFinished
             }
-            AckEffect::Restart => {
-                self.send_block(now, slot, frame, out);
-                Outcome::AckRepeated
-            }
             AckEffect::Hold => {
                 self.wake_at_deadline(now, slot);
                 Outcome::AckRepeated
             }
-            AckEffect::Repeated => Outcome::AckRepeated,
+            // Rule d: a late repeat of the last ACK is normal.
+            AckEffect::Stale if self.table.get(slot).transfer.is_finished() => Outcome::AckRepeated,
             AckEffect::Stale => Outcome::StaleAck,
+            AckEffect::Repeated | AckEffect::Progress | AckEffect::Restart => Outcome::AckRepeated,
+        }
+    }
+
+    /// Notes what became of a block: the rest of the window waits for its turn.
+    #[inline]
+    fn after_block(&mut self, slot: SlotId, block: AfterBlock) {
+        if block.more {
+            self.ready.push(slot);
+        }
+        if block.repeat {
+            self.table.count_repeat(slot);
         }
     }
 
@@ -126,50 +148,12 @@ impl Engine {
     }
 
     /// Sends the next block of a session in `frame`, and lines the session up for the rest of its window.
-    #[inline]
-    pub(super) fn send_block<O: Output>(&mut self, now: Instant, slot: SlotId, mut frame: O::Frame, out: &mut O) {
+    pub(super) fn send_block<O: Output>(&mut self, now: Instant, slot: SlotId, frame: O::Frame, out: &mut O) {
         let tid = self.table.tid(slot);
         let session = self.table.get_mut(slot);
-        if !session.transfer.may_send() {
-            return;
-        }
-        let catalogue = self.generations.get(session.generation());
-        let offload = out.completes_checksums();
-        let header_len = self.templates.header_len(session);
-        let (block, filled) = if session.transfer.is_netascii() {
-            let len = catalogue.netascii_len(session.file);
-            let block = session.transfer.take_block(now, len, &self.policy);
-            (block, fill_netascii(&mut frame, header_len, catalogue, session.file, &block))
-        } else {
-            let file = catalogue.view(session.file);
-            let block = session.transfer.take_block(now, file.len(), &self.policy);
-            let payload =
-                Payload { bytes: file.bytes(block.offset, block.bytes), arena: ArenaNumber(session.generation()) };
-            let filled = frame.resize(header_len).and_then(|()| out.attach(&mut frame, payload));
-            let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));
-            (block, filled.map(|()| kept.unwrap_or_else(|| Sum::of(payload.bytes))))
-        };
-        let written = filled.and_then(|sum| {
-            let number = low_bits(u64::from(block.number));
-            let block = Block { tid, number, len: block.bytes, sum: (!offload).then_some(sum) };
-            self.templates.write(frame.bytes_mut(), session, &block)
-        });
-        if written.is_ok() {
-            if offload {
-                frame.request_checksums(self.templates.checksum_request(session));
-            }
-            out.send(frame);
-            out.report(Event::BlockSent { bytes: block.bytes, repeat: block.repeat });
-        } else {
-            // Only a received frame can be too short for a block that our MTU allows: the pool's are not.
-            session.transfer.untake_block(block);
-        }
-        if session.transfer.may_send() {
-            self.ready.push(slot);
-        }
-        if block.repeat {
-            self.table.count_repeat(slot);
-        }
+        let supplies = Supplies { generations: &self.generations, templates: &self.templates, policy: &self.policy };
+        let block = supplies.send_block(now, session, tid, frame, out);
+        self.after_block(slot, block);
     }
 
     /// Lets sessions with room in their windows send, each its share in turn, as far as the output takes it.
@@ -185,8 +169,10 @@ impl Engine {
     }
 
     fn send_share<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
+        let tid = self.table.tid(slot);
         for _ in 0..SHARE {
-            if !self.table.get(slot).transfer.may_send() {
+            let session = self.table.get_mut(slot);
+            if !session.transfer.may_send() {
                 return;
             }
             if out.room() == 0 {
@@ -196,7 +182,12 @@ impl Engine {
                 out.report(Event::PoolEmpty);
                 break;
             };
-            self.send_block(now, slot, frame, out);
+            let supplies =
+                Supplies { generations: &self.generations, templates: &self.templates, policy: &self.policy };
+            let block = supplies.send_block(now, session, tid, frame, out);
+            if block.repeat {
+                self.table.count_repeat(slot);
+            }
         }
         if self.table.get(slot).transfer.may_send() {
             self.ready.push(slot);
@@ -302,17 +293,81 @@ impl Engine {
     }
 }
 
-/// A block of a file as netascii, which has to be made; returns its sum.
+/// What a block is made of, besides its session.
+struct Supplies<'a> {
+    generations: &'a Generations,
+    templates: &'a Templates,
+    policy: &'a Policy,
+}
+
+/// What a session wants when its block is on its way.
+#[derive(Clone, Copy)]
+struct AfterBlock {
+    /// The block went out before.
+    repeat: bool,
+    /// The window has room for another one.
+    more: bool,
+}
+
+impl Supplies<'_> {
+    /// Sends the next block of a session in `frame`.
+    #[inline]
+    fn send_block<O: Output>(
+        &self,
+        now: Instant,
+        session: &mut Session,
+        tid: u16,
+        mut frame: O::Frame,
+        out: &mut O,
+    ) -> AfterBlock {
+        if !session.transfer.may_send() {
+            return AfterBlock { repeat: false, more: false };
+        }
+        let catalogue = self.generations.get(session.generation());
+        let header_len = self.templates.header_len(session);
+        let (block, composed) = if session.transfer.is_netascii() {
+            let block = session.transfer.take_block(now, catalogue.netascii_len(session.file), self.policy);
+            (block, compose_netascii(&mut frame, header_len, catalogue, session.file, &block))
+        } else {
+            let file = catalogue.view(session.file);
+            let block = session.transfer.take_block(now, file.len(), self.policy);
+            let bytes = file.bytes(block.offset, block.bytes);
+            let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));
+            let payload = Payload { bytes, arena: ArenaNumber(session.generation()) };
+            let composed = out.compose(&mut frame, header_len, payload);
+            (block, composed.map(|header| (header, kept.unwrap_or_else(|| Sum::of(bytes)))))
+        };
+        let offload = out.completes_checksums();
+        let written = composed.and_then(|(header, sum)| {
+            let number = low_bits(u64::from(block.number));
+            let block = Block { tid, number, len: block.bytes, sum: (!offload).then_some(sum) };
+            self.templates.write(header, session, &block)
+        });
+        if written.is_ok() {
+            if offload {
+                frame.request_checksums(self.templates.checksum_request(session));
+            }
+            out.send(frame);
+            out.report(Event::BlockSent { bytes: block.bytes, repeat: block.repeat });
+        } else {
+            // Only a received frame can be too short for a block that our MTU allows: the pool's are not.
+            session.transfer.untake_block(block);
+        }
+        AfterBlock { repeat: block.repeat, more: session.transfer.may_send() }
+    }
+}
+
+/// A block of a file as netascii, which has to be made; returns the place for its headers and its sum.
 #[cold]
-fn fill_netascii<F: Frame>(
-    frame: &mut F,
+fn compose_netascii<'f, F: Frame>(
+    frame: &'f mut F,
     header_len: usize,
     catalogue: &Catalogue,
     file: FileId,
     block: &TakenBlock,
-) -> Result<Sum, TooLong> {
+) -> Result<(&'f mut [u8], Sum), TooLong> {
     frame.resize(header_len + usize::from(block.bytes))?;
-    let place = &mut frame.bytes_mut()[header_len..];
+    let (header, place) = frame.bytes_mut().split_at_mut(header_len);
     catalogue.read_netascii(file, block.offset, place);
-    Ok(Sum::of(place))
+    Ok((header, Sum::of(place)))
 }

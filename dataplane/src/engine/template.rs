@@ -5,7 +5,7 @@ use super::interface::{ADDRESSES_MAX, Interface};
 use crate::port::{ChecksumRequest, TooLong};
 use crate::session::Session;
 use crate::tftp::packet;
-use crate::wire::{Addresses, EtherType, MacAddr, Protocol, Sum, ethernet, ipv4, ipv6, udp};
+use crate::wire::{Addresses, EtherType, MacAddr, Protocol, Sum, VlanTag, ethernet, ipv4, ipv6, udp};
 use arrayvec::ArrayVec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,6 +13,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const BEHIND_IP: usize = udp::HEADER_LEN + packet::HEADER_LEN;
 const V4_LEN: usize = ipv4::HEADER_LEN + BEHIND_IP;
 const V6_LEN: usize = ipv6::HEADER_LEN + BEHIND_IP;
+
+/// Source and type of a link header without tag.
+const LINK_TAIL: usize = ethernet::Header::LEN - LINK_DST;
+const LINK_DST: usize = 6;
 
 /// What is to be filled in for one block.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,7 @@ pub(super) struct Templates {
 #[derive(Clone, Copy, Debug)]
 enum Template {
     V4 {
+        link_tail: [u8; LINK_TAIL],
         bytes: [u8; V4_LEN],
         /// Of the IP header, without length and destination.
         ip_sum: Sum,
@@ -44,6 +49,7 @@ enum Template {
         udp_sum: Sum,
     },
     V6 {
+        link_tail: [u8; LINK_TAIL],
         bytes: [u8; V6_LEN],
         /// Of the pseudo-header, without length and destination.
         udp_sum: Sum,
@@ -52,7 +58,7 @@ enum Template {
 
 impl Templates {
     pub(super) fn new(interface: &Interface) -> Self {
-        let each = interface.addresses().iter().map(|address| Template::new(address.ip)).collect();
+        let each = interface.addresses().iter().map(|address| Template::new(interface.mac(), address.ip)).collect();
         Self { own_mac: interface.mac(), each }
     }
 
@@ -77,36 +83,57 @@ impl Templates {
         ChecksumRequest { link_header_len: small(link_header_len), network_header_len: small(network_header_len), ipv4 }
     }
 
-    /// Writes all headers of a block to the front of `frame`.
+    /// Writes all headers of a block to the front of `out`, which has [`header_len`](Self::header_len) bytes.
     #[inline]
-    pub(super) fn write(&self, frame: &mut [u8], session: &Session, block: &Block) -> Result<(), TooLong> {
+    pub(super) fn write(&self, out: &mut [u8], session: &Session, block: &Block) -> Result<(), TooLong> {
         let template = &self.each[usize::from(session.local())];
-        let link = ethernet::Header {
-            dst: session.client_mac(),
-            src: self.own_mac,
-            vlan: session.vlan(),
-            ether_type: template.ether_type(),
+        let network = match session.vlan() {
+            None => {
+                let (link_dst, rest) = out.split_first_chunk_mut().ok_or(TooLong)?;
+                *link_dst = session.client_mac().0;
+                let (link_tail, network) = rest.split_first_chunk_mut().ok_or(TooLong)?;
+                *link_tail = *template.link_tail();
+                network
+            }
+            Some(tag) => self.write_tagged_link(out, session, tag, template.ether_type())?,
         };
-        link.emit(frame).map_err(|_| TooLong)?;
-        let network = &mut frame[link.header_len()..];
         match template {
-            Template::V4 { bytes, ip_sum, udp_sum } => {
+            Template::V4 { bytes, ip_sum, udp_sum, .. } => {
                 let network = network.first_chunk_mut().ok_or(TooLong)?;
                 write_v4(network, bytes, (*ip_sum, *udp_sum), session, block);
             }
-            Template::V6 { bytes, udp_sum } => {
+            Template::V6 { bytes, udp_sum, .. } => {
                 let network = network.first_chunk_mut().ok_or(TooLong)?;
                 write_v6(network, bytes, *udp_sum, session, block);
             }
         }
         Ok(())
     }
+
+    /// Returns what lies behind the link header.
+    #[cold]
+    fn write_tagged_link<'o>(
+        &self,
+        out: &'o mut [u8],
+        session: &Session,
+        tag: VlanTag,
+        ether_type: EtherType,
+    ) -> Result<&'o mut [u8], TooLong> {
+        let link = ethernet::Header { dst: session.client_mac(), src: self.own_mac, vlan: Some(tag), ether_type };
+        link.emit(out).map_err(|_| TooLong)?;
+        out.get_mut(link.header_len()..).ok_or(TooLong)
+    }
 }
 
 impl Template {
     #[cold]
-    fn new(own: IpAddr) -> Self {
+    fn new(own_mac: MacAddr, own: IpAddr) -> Self {
         let opcode = packet::data_header(0);
+        let link_tail = |ether_type: EtherType| {
+            let [a, b, c, d, e, f] = own_mac.0;
+            let [high, low] = ether_type.0.to_be_bytes();
+            [a, b, c, d, e, f, high, low]
+        };
         match own {
             IpAddr::V4(src) => {
                 let dst = Ipv4Addr::UNSPECIFIED;
@@ -118,7 +145,7 @@ impl Template {
                 let ip_sum = Sum::of(&bytes[..ipv4::HEADER_LEN]);
                 bytes[V4_LEN - packet::HEADER_LEN..].copy_from_slice(&opcode);
                 let udp_sum = Addresses::V4 { src, dst }.pseudo_header(Protocol::UDP, 0);
-                Self::V4 { bytes, ip_sum, udp_sum }
+                Self::V4 { link_tail: link_tail(EtherType::IPV4), bytes, ip_sum, udp_sum }
             }
             IpAddr::V6(src) => {
                 let dst = Ipv6Addr::UNSPECIFIED;
@@ -128,8 +155,14 @@ impl Template {
                 let _ = header.emit(&mut bytes);
                 bytes[V6_LEN - packet::HEADER_LEN..].copy_from_slice(&opcode);
                 let udp_sum = Addresses::V6 { src, dst }.pseudo_header(Protocol::UDP, 0);
-                Self::V6 { bytes, udp_sum }
+                Self::V6 { link_tail: link_tail(EtherType::IPV6), bytes, udp_sum }
             }
+        }
+    }
+
+    const fn link_tail(&self) -> &[u8; LINK_TAIL] {
+        match self {
+            Self::V4 { link_tail, .. } | Self::V6 { link_tail, .. } => link_tail,
         }
     }
 

@@ -130,8 +130,13 @@ impl<P: Port> Port for Faulty<P> {
         self.port.completes_checksums()
     }
 
-    fn attach(&mut self, frame: &mut P::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
-        self.port.attach(frame, payload)
+    fn compose<'f>(
+        &mut self,
+        frame: &'f mut P::Frame,
+        header_len: usize,
+        payload: Payload<'_>,
+    ) -> Result<&'f mut [u8], TooLong> {
+        self.port.compose(frame, header_len, payload)
     }
 
     fn lend(&mut self, number: ArenaNumber, arena: &Arc<Arena>) {

@@ -82,6 +82,17 @@ pub trait Frame: Sized {
     /// [`TooLong`] when they do not fit; the frame is unchanged.
     fn append(&mut self, bytes: &[u8]) -> Result<(), TooLong>;
 
+    /// Makes the frame `header_len` bytes of no particular content with a copy of `payload` behind them; returns the former.
+    ///
+    /// # Errors
+    /// [`TooLong`] when they do not fit; the frame is unchanged.
+    fn compose(&mut self, header_len: usize, payload: &[u8]) -> Result<&mut [u8], TooLong> {
+        self.resize(header_len + payload.len())?;
+        let (header, behind) = self.bytes_mut().split_at_mut(header_len);
+        behind.copy_from_slice(payload);
+        Ok(header)
+    }
+
     /// What the port found out about this received frame's checksums.
     fn received_checksums(&self) -> ReceivedChecksums;
 
@@ -116,13 +127,19 @@ pub trait Port {
     /// Whether frames of this port may carry a [`ChecksumRequest`].
     fn completes_checksums(&self) -> bool;
 
-    /// Puts file bytes behind a frame's linear bytes, by reference where the port can and likes it, else by one copy.
+    /// Makes a frame `header_len` bytes of no particular content with file bytes behind them, by reference where the port can and
+    /// likes it, else by one copy; returns the former.
     ///
     /// # Errors
     /// [`TooLong`] when they do not fit; the frame is unchanged.
     #[inline]
-    fn attach(&mut self, frame: &mut Self::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
-        frame.append(payload.bytes)
+    fn compose<'f>(
+        &mut self,
+        frame: &'f mut Self::Frame,
+        header_len: usize,
+        payload: Payload<'_>,
+    ) -> Result<&'f mut [u8], TooLong> {
+        frame.compose(header_len, payload.bytes)
     }
 
     /// Lets frames refer to an arena's bytes from now on. A port that copies needs no such thing.

@@ -14,9 +14,9 @@ pub struct Deadline(u32);
 impl Deadline {
     /// The first whole millisecond that is not before `at`.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
-    pub fn at(at: Instant) -> Self {
-        Self(at.micros().div_ceil(1_000) as u32)
+    #[inline]
+    pub const fn at(at: Instant) -> Self {
+        Self(at.millis_ceil_wrapping())
     }
 
     /// Milliseconds from `now` until then; zero when it is past.
@@ -466,10 +466,19 @@ impl Transfer {
         };
         self.srtt = saturate(srtt_us.div_ceil(SRTT_UNIT_US)).max(1);
         self.rttvar = saturate(variation_us / RTTVAR_UNIT_US);
+        let wait =
+            Duration::from_micros(u64::from(self.srtt_us_or_zero() + (4 * self.rttvar_us()).max(GRANULARITY_US)));
+        let Retransmission { min, max, .. } = policy.retransmission;
+        // On a short link every answer comes long before the shortest wait: mostly nothing is to be done.
+        if wait > min || self.rto != rto_units(min) {
+            self.set_wait(wait.max(min).min(max));
+        }
+    }
+
+    #[cold]
+    fn set_wait(&mut self, wait: Duration) {
         if !self.has(FIXED_TIMEOUT) {
-            let rto_us = self.srtt_us_or_zero() + (4 * self.rttvar_us()).max(GRANULARITY_US);
-            let Retransmission { min, max, .. } = policy.retransmission;
-            self.rto = rto_units(Duration::from_micros(u64::from(rto_us).max(min.micros()).min(max.micros())));
+            self.rto = rto_units(wait);
         }
     }
 

@@ -55,10 +55,15 @@ impl<P: Port, L: Pool<Frame = P::Frame>> Port for Attachment<P, L> {
     }
 
     #[inline]
-    fn attach(&mut self, frame: &mut P::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
+    fn compose<'f>(
+        &mut self,
+        frame: &'f mut P::Frame,
+        header_len: usize,
+        payload: Payload<'_>,
+    ) -> Result<&'f mut [u8], TooLong> {
         match self {
-            Self::Queue(port) => port.attach(frame, payload),
-            Self::Relay { .. } => frame.append(payload.bytes),
+            Self::Queue(port) => port.compose(frame, header_len, payload),
+            Self::Relay { .. } => frame.compose(header_len, payload.bytes),
         }
     }
 

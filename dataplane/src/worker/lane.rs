@@ -204,6 +204,7 @@ impl<P: Port> Lane<P> {
     #[inline]
     fn parts(&mut self) -> (&mut Engine, &mut Burst<P::Frame>, Sink<'_, P>) {
         let sink = Sink {
+            completes_checksums: self.port.completes_checksums(),
             port: &mut self.port,
             backlog: &mut self.backlog,
             neighbourhood: &self.neighbourhood,
@@ -236,6 +237,7 @@ struct Sink<'a, P: Port> {
     backlog: &'a mut Backlog<P::Frame>,
     neighbourhood: &'a Neighbourhood<P>,
     counters: &'a LaneCounters,
+    completes_checksums: bool,
     sent: Sent,
 }
 
@@ -281,12 +283,17 @@ impl<P: Port> Output for Sink<'_, P> {
 
     #[inline]
     fn completes_checksums(&self) -> bool {
-        self.port.completes_checksums()
+        self.completes_checksums
     }
 
     #[inline]
-    fn attach(&mut self, frame: &mut P::Frame, payload: Payload<'_>) -> Result<(), TooLong> {
-        self.port.attach(frame, payload)
+    fn compose<'f>(
+        &mut self,
+        frame: &'f mut P::Frame,
+        header_len: usize,
+        payload: Payload<'_>,
+    ) -> Result<&'f mut [u8], TooLong> {
+        self.port.compose(frame, header_len, payload)
     }
 
     #[inline]

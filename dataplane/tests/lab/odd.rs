@@ -62,8 +62,13 @@ impl Output for Offloading {
     fn completes_checksums(&self) -> bool {
         true
     }
-    fn attach(&mut self, frame: &mut OddFrame, payload: Payload<'_>) -> Result<(), TooLong> {
-        frame.append(payload.bytes)
+    fn compose<'f>(
+        &mut self,
+        frame: &'f mut OddFrame,
+        header_len: usize,
+        payload: Payload<'_>,
+    ) -> Result<&'f mut [u8], TooLong> {
+        frame.compose(header_len, payload.bytes)
     }
     fn prefetch<T>(&self, _: &T) {}
     fn hand_over(&mut self, _: WorkerIndex, frame: OddFrame) -> Result<(), OddFrame> {
