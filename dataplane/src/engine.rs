@@ -3,6 +3,7 @@
 //! A received frame is moved in and, where it can, leaves as the reply. Each call of `handle` returns what became of its frame;
 //! what happens besides is reported to the [`Output`].
 
+mod ahead;
 mod answers;
 mod envelope;
 mod generations;

@@ -94,9 +94,11 @@ impl<R: Rung> Station<R> {
     ) -> Result<u64, LoadError> {
         let (mut cycles, mut found) = (0, 0);
         for _ in 0..POLLS_MAX {
+            self.rung.resume();
             let begin = clock.tsc.ticks();
             self.rung.poll();
             let end = clock.tsc.ticks();
+            self.rung.pause();
             cycles += (end - begin).saturating_sub(clock.reading_cost);
             found += collect(&mut self.link)?;
             if found >= expected {
@@ -158,7 +160,6 @@ impl<R: Rung> Station<R> {
         load: &Load<'_>,
         windows: u32,
     ) -> Result<(), LoadError> {
-        self.rung.resume();
         let mut stopwatch = Stopwatch::start(&clock.tsc);
         let (mut complete, mut good) = (0, 0);
         self.windows.begin_round();
@@ -177,7 +178,6 @@ impl<R: Rung> Station<R> {
                 complete += 1;
             }
         }
-        self.rung.pause();
         Ok(())
     }
 

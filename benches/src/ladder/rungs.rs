@@ -223,7 +223,7 @@ pub(crate) struct FullConfig {
 }
 
 /// R2: the worker as `bypassd` builds and runs it, one lane, alone on its port. Its clock, the TSC, is read in every turn; it
-/// stands while other rungs are measured, because the clients that it serves stand too.
+/// runs only while the rung is polled, as if the generator were another machine that keeps it busy all the time.
 ///
 /// With 50,000 sessions and more the shortest wait before a resend is 8 s: their timers do not fall due while the case is
 /// measured. In truth each would be looked at once in 8 s. With fewer the wait is the usual 50 ms, and the timers run at their rate.

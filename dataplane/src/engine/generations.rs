@@ -54,6 +54,12 @@ impl Generations {
         }
     }
 
+    /// The catalogue of a generation that may have ended.
+    #[inline]
+    pub(super) fn find(&self, generation: u8) -> Option<&Catalogue> {
+        self.places.get(usize::from(generation))?.as_deref()
+    }
+
     pub(super) fn begin_reading(&mut self, generation: u8) {
         self.readers[usize::from(generation)] += 1;
     }

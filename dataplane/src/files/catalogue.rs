@@ -374,6 +374,13 @@ impl<'a> FileView<'a> {
         self.bytes.get(start..).and_then(|rest| rest.get(..usize::from(len))).unwrap_or_default()
     }
 
+    /// Where [`block_sum`](Self::block_sum) will look, to be brought near.
+    #[must_use]
+    #[inline]
+    pub fn sum_line(&self, table: SumTable, block: u32) -> Option<&'a u16> {
+        self.sums.place(table, table.entry(self.start, u64::from(block), self.place))
+    }
+
     /// The checksum of block number `block`, counted from 0, of the block size of `table`. Of a block that the file has not it is
     /// `None` or another file's.
     #[must_use]

@@ -124,11 +124,16 @@ impl SumTables {
         SumSlots { first: [0; TABLES], slots: self.0.each_mut().map(Vec::as_mut_slice) }
     }
 
+    /// Where `entry` is.
+    #[inline]
+    pub(super) fn place(&self, table: SumTable, entry: u64) -> Option<&u16> {
+        self.0.get(table.number())?.get(usize::try_from(entry).ok()?)
+    }
+
     /// The sum at `entry`.
     #[inline]
     pub(super) fn get(&self, table: SumTable, entry: u64) -> Option<Sum> {
-        let entries = self.0.get(table.number())?;
-        let raw = *entries.get(usize::try_from(entry).ok()?)?;
+        let raw = *self.place(table, entry)?;
         // `Sum` keeps memory order inside and turns on the way in: the two turns cancel out.
         Some(Sum::from_folded(u16::from_be(raw)))
     }

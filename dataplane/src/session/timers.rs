@@ -10,6 +10,9 @@ use bytemuck::{Pod, Zeroable};
 /// Milliseconds that the wheel spans; what is due later is looked at once per turn.
 const WHEEL: u32 = 8_192;
 
+/// Sessions that are brought near before they are looked at. More would wait for each other: each link names the next.
+const UPCOMING: usize = 2;
+
 /// Most timed repeats before the first ACK, plus one.
 const UNPROVEN_STAGES: u32 = 8;
 
@@ -117,6 +120,18 @@ impl Timers {
         let slot = List::all().find_map(|list| self.oldest(list).filter(|&slot| is_due(slot)))?;
         self.unlink(slot.0);
         Some(slot)
+    }
+
+    /// The sessions that [`next_due`](Self::next_due) comes to next on the wheel, and their links, to be brought near.
+    #[inline]
+    pub fn upcoming(&self) -> impl Iterator<Item = (SlotId, &impl Sized)> {
+        let head = self.slots + low_bits(self.tick % u64::from(WHEEL));
+        let mut at = head;
+        core::iter::from_fn(move || {
+            at = self.links[at as usize].next;
+            (at != head).then(|| (SlotId(at), &self.links[at as usize]))
+        })
+        .take(UPCOMING)
     }
 
     fn head_of(&self, list: List) -> u32 {

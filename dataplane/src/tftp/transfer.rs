@@ -295,6 +295,14 @@ impl Transfer {
         self.cursor < self.window && self.flags & (OFFERED | FINISHED) == 0 && !all_out
     }
 
+    /// Number, from 0, and offset of the block that goes out when all that was sent is acknowledged.
+    #[must_use]
+    #[inline]
+    pub fn block_after_next_ack(&self) -> (u32, u64) {
+        let block = self.acked.wrapping_add(u32::from(self.sent));
+        (block, u64::from(block) * u64::from(self.blksize))
+    }
+
     /// Takes the next block of a stream of `len` bytes to send; only after [`may_send`](Self::may_send).
     #[inline]
     pub fn take_block(&mut self, now: Instant, len: u64, policy: &Policy) -> TakenBlock {

@@ -66,6 +66,17 @@ impl ShortDatagram {
     }
 }
 
+/// Source address, source port and destination port of what looks like UDP over IPv4, untagged; nothing is checked.
+#[inline]
+#[must_use]
+pub fn peek(frame: &[u8]) -> Option<(Ipv4Addr, u16, u16)> {
+    let head = frame.first_chunk::<SHORT_LEN>()?;
+    (field::<12, 3, _>(head) == [0x08, 0x00, 0x45]).then(|| {
+        let src = Ipv4Addr::from_octets(field::<26, _, _>(head));
+        (src, u16::from_be_bytes(field::<34, _, _>(head)), u16::from_be_bytes(field::<36, _, _>(head)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

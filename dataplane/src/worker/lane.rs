@@ -101,6 +101,7 @@ impl<P: Port> Lane<P> {
         }
         self.counters.rx_frames.add(count as u64);
         let (engine, burst, mut sink) = self.parts();
+        engine.look_ahead(burst.as_slice(), &sink);
         for frame in burst.drain(..) {
             match engine.handle(now, frame, &mut sink) {
                 Some(outcome) => sink.counters.count(outcome),
