@@ -267,20 +267,32 @@ impl Table {
         (!session.is_vacant()).then_some(SlotId(place))
     }
 
+    /// The folded product of two keyed words: who does not know the key cannot aim at one way.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+    fn hash(&self, client: &Client) -> u64 {
+        let [ip_high, ip_low] = client.words();
+        let [key_high, key_low] = self.way_key;
+        let product = u128::from(ip_high ^ key_high) * u128::from(ip_low ^ key_low);
+        (product >> 64) as u64 ^ product as u64
+    }
+
     /// The way of a client: its own, or one of those behind it.
     #[inline]
     fn way(&self, client: &Client, displacement: u32) -> u32 {
         if self.ways == 1 {
             return 0;
         }
-        let [ip_high, ip_low] = client.words();
-        let [key_high, key_low] = self.way_key;
-        // The high half of a product of two keyed words: who does not know the key cannot aim at one way.
-        let product = u128::from(ip_high ^ key_high) * u128::from(ip_low ^ key_low);
-        let own = (((product >> 96) as u64 * u64::from(self.ways)) >> 32) as u32;
+        let own = scale(self.hash(client), self.ways);
         let way = own + displacement;
         if way < self.ways { way } else { way - self.ways }
     }
+}
+
+/// A number below `bound` from the upper half of a hash.
+#[inline]
+const fn scale(hash: u64, bound: u32) -> u32 {
+    (((hash >> 32) * bound as u64) >> 32) as u32
 }
 
 #[cfg(test)]
@@ -399,6 +411,18 @@ mod tests {
         assert!(seen.len() > 16_500, "{}", seen.len());
         assert!(steps.len() > 16_500, "the next one does not follow from the last: {}", steps.len());
         assert!(seen.iter().any(|&tid| tid < 2_000) && seen.iter().any(|&tid| tid > 65_000));
+    }
+
+    #[test]
+    fn clients_spread_evenly_over_the_ways() {
+        for seed in 0..20 {
+            let table = Table::new(1_000_000, ALONE, Seed([seed; 16]));
+            let mut counts = vec![0_u32; table.ways as usize];
+            (0..32_000).for_each(|number| counts[table.way(&client(number), 0) as usize] += 1);
+            assert_eq!(counts.len(), 16);
+            // 2,000 each on average, with a deviation of 43.
+            assert!(counts.iter().all(|count| (1_750..2_250).contains(count)), "{counts:?}");
+        }
     }
 
     #[test]
