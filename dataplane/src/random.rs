@@ -49,6 +49,29 @@ impl Random {
     }
 }
 
+/// A fast hash of two words under a secret key: the folded product of both, keyed. Who does not know the key cannot aim at a value,
+/// but who sees many values can learn it: for places that nobody sees.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyedHash([u64; 2]);
+
+impl KeyedHash {
+    /// Under a key drawn from `random`.
+    #[must_use]
+    pub fn new(random: &mut Random) -> Self {
+        Self([random.next_u64(), random.next_u64()])
+    }
+
+    /// The hash.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+    pub fn of(&self, [first, second]: [u64; 2]) -> u64 {
+        let [first_key, second_key] = self.0;
+        let product = u128::from(first ^ first_key) * u128::from(second ^ second_key);
+        (product >> 64) as u64 ^ product as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

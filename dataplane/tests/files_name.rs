@@ -117,3 +117,28 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn what_is_normal_stays_as_it_is(raw in "[a-zA-Z0-9./:\\\\ \u{7f}\u{1}-]{0,24}", backslash: bool, fold_case: bool) {
+        let options = NameOptions { backslash, fold_case };
+        if Name::is_normal(raw.as_bytes(), options) {
+            let name = Name::parse(raw.as_bytes(), options).unwrap();
+            prop_assert_eq!(name.as_bytes(), raw.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn usual_names_are_normal() {
+    let options = NameOptions::default();
+    for name in ["pxelinux.0", "boot/x86_64/vmlinuz-6.1", "EFI/BOOT/BOOTX64.EFI", "a"] {
+        assert!(Name::is_normal(name.as_bytes(), options), "{name}");
+    }
+    for name in ["", "/a", "a/", "a//b", "./a", "a/../b", "C:a", "a\\b", "a\nb"] {
+        assert!(!Name::is_normal(name.as_bytes(), options), "{name}");
+    }
+    let long = [b'a'; NAME_MAX + 1];
+    assert!(!Name::is_normal(&long, options));
+    assert!(Name::is_normal(&long[1..], options));
+}

@@ -1,7 +1,8 @@
 //! Budgets against floods, in fixed memory: errors per prefix, unproven sessions per address. Strangers cannot choose whose
 //! budget they share, because the buckets are keyed.
 
-use crate::random::Seed;
+use crate::random::{KeyedHash, Random, Seed};
+use crate::session::Client;
 use crate::time::{Duration, Instant};
 use core::net::IpAddr;
 
@@ -52,35 +53,41 @@ impl ErrorBudget {
 /// that shares both with others, never too low.
 #[derive(Debug)]
 pub(super) struct UnprovenCounts {
-    seed: Seed,
+    hash: KeyedHash,
     counters: Box<[[u32; 2]]>,
 }
 
+/// Where the two counters of an address are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CounterPlace([usize; 2]);
+
+/// The random numbers of the key come from this stream of the seed.
+const STREAM: u64 = 0x636f_756e_7400;
+
 impl UnprovenCounts {
     pub(super) fn new(seed: Seed) -> Self {
-        Self { seed, counters: vec![[0; 2]; BUCKETS].into() }
+        let hash = KeyedHash::new(&mut Random::new(seed, STREAM));
+        Self { hash, counters: vec![[0; 2]; BUCKETS].into() }
     }
 
-    pub(super) fn of(&self, address: IpAddr) -> u32 {
-        let [first, second] = self.places(address);
+    #[inline]
+    pub(super) fn place(&self, client: &Client) -> CounterPlace {
+        let hash = self.hash.of(client.address_words());
+        CounterPlace([fold(hash), fold(hash >> 32)])
+    }
+
+    pub(super) fn of(&self, CounterPlace([first, second]): CounterPlace) -> u32 {
         self.counters[first][0].min(self.counters[second][1])
     }
 
-    pub(super) fn add(&mut self, address: IpAddr) {
-        let [first, second] = self.places(address);
+    pub(super) fn add(&mut self, CounterPlace([first, second]): CounterPlace) {
         self.counters[first][0] += 1;
         self.counters[second][1] += 1;
     }
 
-    pub(super) fn remove(&mut self, address: IpAddr) {
-        let [first, second] = self.places(address);
+    pub(super) fn remove(&mut self, CounterPlace([first, second]): CounterPlace) {
         self.counters[first][0] -= 1;
         self.counters[second][1] -= 1;
-    }
-
-    fn places(&self, address: IpAddr) -> [usize; 2] {
-        let hash = self.seed.hash(&octets(address));
-        [fold(hash), fold(hash >> 32)]
     }
 }
 
@@ -144,14 +151,15 @@ mod tests {
     #[test]
     fn unproven_sessions_are_counted_per_address() {
         let mut counts = UnprovenCounts::new(SEED);
+        let place = |counts: &UnprovenCounts, text: &str, port| counts.place(&Client::new(ip(text), port));
         for _ in 0..3 {
-            counts.add(ip("10.0.0.1"));
+            counts.add(place(&counts, "10.0.0.1", 1));
         }
-        counts.add(ip("fd00::1"));
-        assert_eq!(counts.of(ip("10.0.0.1")), 3);
-        assert_eq!(counts.of(ip("fd00::1")), 1);
-        assert_eq!(counts.of(ip("10.0.0.2")), 0);
-        counts.remove(ip("10.0.0.1"));
-        assert_eq!(counts.of(ip("10.0.0.1")), 2);
+        counts.add(place(&counts, "fd00::1", 1));
+        assert_eq!(counts.of(place(&counts, "10.0.0.1", 2)), 3, "whatever the port");
+        assert_eq!(counts.of(place(&counts, "fd00::1", 1)), 1);
+        assert_eq!(counts.of(place(&counts, "10.0.0.2", 1)), 0);
+        counts.remove(place(&counts, "10.0.0.1", 1));
+        assert_eq!(counts.of(place(&counts, "10.0.0.1", 1)), 2);
     }
 }

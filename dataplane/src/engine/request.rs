@@ -3,7 +3,7 @@
 use super::envelope::Envelope;
 use super::output::{Ending, Event};
 use super::{Engine, Outcome, Output};
-use crate::files::{FileId, Lookup, Name, NameError};
+use crate::files::{Catalogue, FileId, Lookup, Name, NameError};
 use crate::session::{Client, ClientKey, List, Route, Session, SlotId};
 use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
 use crate::time::Instant;
@@ -41,6 +41,18 @@ const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "ac
 const TOO_LONG: Refusal = Refusal { code: ErrorCode::OptionsRefused, text: "file too long for this blksize" };
 const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
 
+/// A name that has to be normalised first.
+#[cold]
+fn look_up_otherwise(catalogue: &Catalogue, name: &[u8]) -> Result<Lookup, Refusal> {
+    let name = Name::parse(name, catalogue.name_options()).map_err(|error| match error {
+        NameError::Climbs => NO_ACCESS,
+        // What is left of the name is the root, a directory (row 11).
+        NameError::Empty => NO_ACCESS,
+        NameError::TooLong | NameError::ForbiddenByte => NOT_FOUND,
+    })?;
+    Ok(catalogue.lookup(&name))
+}
+
 impl Engine {
     pub(super) fn on_request<O: Output>(
         &mut self,
@@ -72,13 +84,12 @@ impl Engine {
     fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Wanted, Refusal> {
         let request = Request::parse(body).map_err(|_| NOT_UNDERSTOOD)?;
         let catalogue = self.generations.get(self.generations.current());
-        let name = Name::parse(request.name, catalogue.name_options()).map_err(|error| match error {
-            NameError::Climbs => NO_ACCESS,
-            // What is left of the name is the root, a directory (row 11).
-            NameError::Empty => NO_ACCESS,
-            NameError::TooLong | NameError::ForbiddenByte => NOT_FOUND,
-        })?;
-        let file = match catalogue.lookup(&name) {
+        let found = if Name::is_normal(request.name, catalogue.name_options()) {
+            catalogue.lookup_normal(request.name)
+        } else {
+            look_up_otherwise(catalogue, request.name)?
+        };
+        let file = match found {
             Lookup::File(file) => file,
             Lookup::Denied(_) => return Err(NO_ACCESS),
             Lookup::NotFound => return Err(NOT_FOUND),
@@ -155,7 +166,8 @@ impl Engine {
         wanted: &Wanted,
         out: &mut O,
     ) -> Result<SlotId, Outcome> {
-        if self.unproven_by_address.of(client.ip()) >= self.limits.max_unproven_per_address {
+        let of_address = self.unproven_by_address.place(&client);
+        if self.unproven_by_address.of(of_address) >= self.limits.max_unproven_per_address {
             return Err(Outcome::UnprovenCap);
         }
         if self.unproven >= self.limits.max_unproven
@@ -173,7 +185,7 @@ impl Engine {
         let slot = self.table.insert(session, key, &mut self.random, |_| true).ok_or(Outcome::TableFull)?;
         self.generations.begin_reading(generation);
         self.unproven += 1;
-        self.unproven_by_address.add(client.ip());
+        self.unproven_by_address.add(of_address);
         self.timers.enlist(slot, List::Unproven(0));
         out.report(Event::Opened);
         Ok(slot)

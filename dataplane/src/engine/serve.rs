@@ -273,9 +273,9 @@ impl Engine {
     /// The client has answered from its address: it now counts as real, and its deadline may have come nearer.
     #[cold]
     fn prove(&mut self, now: Instant, slot: SlotId) {
-        let ip = self.table.get(slot).client().ip();
+        let place = self.unproven_by_address.place(&self.table.get(slot).client());
         self.unproven -= 1;
-        self.unproven_by_address.remove(ip);
+        self.unproven_by_address.remove(place);
         self.wake_at_deadline(now, slot);
     }
 
@@ -296,7 +296,8 @@ impl Engine {
         } else {
             if !session.transfer.is_proven() {
                 self.unproven -= 1;
-                self.unproven_by_address.remove(session.client().ip());
+                let place = self.unproven_by_address.place(&session.client());
+                self.unproven_by_address.remove(place);
             }
             self.generations.end_reading(session.generation());
             out.report(Event::Ended(ending));

@@ -169,7 +169,13 @@ impl Catalogue {
     /// lies below an unreadable directory or a symlink that leaves the root is denied, not absent.
     #[must_use]
     pub fn lookup(&self, name: &Name) -> Lookup {
-        match self.index.lookup(name.as_bytes()) {
+        self.lookup_normal(name.as_bytes())
+    }
+
+    /// The same for bytes that [are normal](Name::is_normal).
+    #[must_use]
+    pub fn lookup_normal(&self, name: &[u8]) -> Lookup {
+        match self.index.lookup(name) {
             Some(Target::File(id)) => Lookup::File(id),
             Some(Target::Denied(denied)) => Lookup::Denied(denied),
             None => Lookup::NotFound,

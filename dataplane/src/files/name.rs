@@ -84,6 +84,28 @@ impl Name {
         if len == 0 { Err(NameError::Empty) } else { Ok(Self { bytes, len }) }
     }
 
+    /// Whether [`parse`](Self::parse) would change nothing, told by one pass without a copy. False also for some names that it
+    /// leaves alone: those with a component that begins with a dot, or with a colon.
+    #[must_use]
+    pub fn is_normal(raw: &[u8], options: NameOptions) -> bool {
+        let mut at_component = true;
+        for &byte in raw {
+            let changes = match byte {
+                b'/' | b'.' => at_component,
+                b'\\' => options.backslash,
+                b'A'..=b'Z' => options.fold_case,
+                b':' | 0x7f | 0xff => true,
+                _ => byte < b' ',
+            };
+            if changes {
+                return false;
+            }
+            at_component = byte == b'/';
+        }
+        // Ends within a component, and has one.
+        !at_component && raw.len() <= NAME_MAX
+    }
+
     /// The normalised bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -36,11 +36,19 @@ impl ClientIndex {
     }
 
     pub(super) fn find(&self, client: &Client, key: ClientKey, sessions: &[Session]) -> Option<SlotId> {
-        let tag = key.tag();
-        self.buckets_of(key).into_iter().flat_map(|bucket| &self.buckets[bucket]).find_map(|&entry| {
-            let is_candidate = entry & !SLOT_MASK == tag && entry & SLOT_MASK != 0;
-            let slot = SlotId((entry & SLOT_MASK).wrapping_sub(1));
-            (is_candidate && sessions[slot.index()].client() == *client).then_some(slot)
+        self.buckets_of(key).into_iter().find_map(|bucket| {
+            let entries = &self.buckets[bucket];
+            let mut candidates = candidates(entries, key.tag());
+            while candidates != 0 {
+                let entry = entries[candidates.trailing_zeros() as usize];
+                candidates &= candidates - 1;
+                // A free place has no slot, but may have the tag.
+                let slot = SlotId((entry & SLOT_MASK).wrapping_sub(1));
+                if sessions.get(slot.index()).is_some_and(|session| session.client() == *client) {
+                    return Some(slot);
+                }
+            }
+            None
         })
     }
 
@@ -77,6 +85,16 @@ impl ClientIndex {
         let scale = |half: u64| ((half * self.buckets.len() as u64) >> 32) as usize;
         [scale(hash & u64::from(u32::MAX)), scale(hash >> 32)]
     }
+}
+
+/// One bit for each entry with that tag; without branches, so that it becomes vector code.
+#[inline]
+fn candidates(entries: &[u32; BUCKET], tag: u32) -> u32 {
+    let mut bits = 0;
+    for (number, entry) in (0..).zip(entries) {
+        bits |= u32::from(entry & !SLOT_MASK == tag) << number;
+    }
+    bits
 }
 
 impl ClientKey {

@@ -96,6 +96,12 @@ impl Client {
         bytemuck::cast(self.ip)
     }
 
+    /// The address alone as two words, for a fast hash.
+    #[inline]
+    pub(crate) const fn address_words(&self) -> [u64; 2] {
+        self.ip
+    }
+
     /// Address and port as two words, for a fast hash.
     #[inline]
     fn words(&self) -> [u64; 2] {

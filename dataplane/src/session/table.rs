@@ -4,7 +4,7 @@ use super::bit_set::BitSet;
 use super::client_index::{ClientIndex, ClientKey};
 use super::slab::Slab;
 use super::{Client, Session, SlotId, TidSpace, WorkerShare};
-use crate::random::{Random, Seed};
+use crate::random::{KeyedHash, Random, Seed};
 
 /// Why a packet to a TID has no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Table {
     ways: u32,
     /// How many ways behind its own one a session may be: more than none only once a way has been full.
     reach: u32,
-    way_key: [u64; 2],
+    way_hash: KeyedHash,
     live: u32,
     max_live: u32,
 }
@@ -67,7 +67,7 @@ impl Table {
             groups,
             ways,
             reach: 0,
-            way_key: [keys.next_u64(), keys.next_u64()],
+            way_hash: KeyedHash::new(&mut keys),
             live: 0,
             max_live,
         }
@@ -267,23 +267,13 @@ impl Table {
         (!session.is_vacant()).then_some(SlotId(place))
     }
 
-    /// The folded product of two keyed words: who does not know the key cannot aim at one way.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
-    fn hash(&self, client: &Client) -> u64 {
-        let [ip_high, ip_low] = client.words();
-        let [key_high, key_low] = self.way_key;
-        let product = u128::from(ip_high ^ key_high) * u128::from(ip_low ^ key_low);
-        (product >> 64) as u64 ^ product as u64
-    }
-
     /// The way of a client: its own, or one of those behind it.
     #[inline]
     fn way(&self, client: &Client, displacement: u32) -> u32 {
         if self.ways == 1 {
             return 0;
         }
-        let own = scale(self.hash(client), self.ways);
+        let own = scale(self.way_hash.of(client.words()), self.ways);
         let way = own + displacement;
         if way < self.ways { way } else { way - self.ways }
     }
