@@ -3,6 +3,9 @@
 //!
 //! RSS is Toeplitz hash → redirection table → queue ("Receive Side Scaling", Windows driver documentation). The hash is linear over
 //! XOR, so what a client and one of our addresses contribute is computed once, and each TID that is tried costs four loads.
+//!
+//! Of a worker's TIDs one in as many as there are workers suits a client, and who knows the key knows which: with *n* workers (a
+//! power of two) a stranger has 64,512 / n² TIDs to guess from, on top of the client's own port.
 
 use super::{Client, WorkerIndex};
 use crate::port::HashedFields;
@@ -197,8 +200,11 @@ mod tests {
         0xbe, 0xac, 0x01, 0xfa,
     ];
 
+    /// An address and its port.
+    type End = (&'static str, u16);
+
     /// Destination, source, hash of the addresses, hash of addresses and ports.
-    const FLOWS: [((&str, u16), (&str, u16), u32, u32); 8] = [
+    const FLOWS: [(End, End, u32, u32); 8] = [
         (("161.142.100.80", 1_766), ("66.9.149.187", 2_794), 0x323e_8fc2, 0x51cc_c178),
         (("65.69.140.83", 4_739), ("199.92.111.2", 14_230), 0xd718_262a, 0xc626_b0ea),
         (("12.22.207.184", 38_024), ("24.19.198.95", 12_898), 0xd2d0_a5de, 0x5c2b_394a),
