@@ -27,7 +27,7 @@ pub use view::{SessionState, SessionView};
 use crate::files::Catalogue;
 use crate::port::{Frame, ReceivedChecksums};
 use crate::random::{Random, Seed};
-use crate::session::{Client, Miss, SlotId, Table, Timers, WorkerIndex, WorkerShare};
+use crate::session::{Client, Miss, SlotId, Steering, Table, Timers, WorkerIndex, WorkerShare};
 use crate::tftp::packet::ack_block;
 use crate::tftp::{Policy, REQUEST_PORT};
 use crate::time::Instant;
@@ -95,6 +95,8 @@ pub struct Engine {
     share: WorkerShare,
     seed: Seed,
     answering: Answering,
+    /// What is known of the way of datagrams to the workers; `None` where nothing is, and for a worker that is alone.
+    steering: Option<Arc<Steering>>,
     random: Random,
     table: Table,
     timers: Timers,
@@ -132,6 +134,7 @@ impl Engine {
             share,
             seed,
             answering,
+            steering: None,
             unproven: 0,
             lingering: 0,
             draining: false,
@@ -248,7 +251,8 @@ impl Engine {
             return Some(Outcome::SourceForbidden);
         }
         if self.share.workers > 1 {
-            let owner = self.owner_of(&Client::new(datagram.flow.addresses.src(), datagram.flow.src_port));
+            let client = Client::new(datagram.flow.addresses.src(), datagram.flow.src_port);
+            let owner = self.owner_of(&client, datagram.flow.addresses.dst());
             if owner != self.share.index {
                 return hand_over(owner, frame, out);
             }
@@ -356,10 +360,21 @@ impl Engine {
         owner.0 != self.share.index.0 && owner.0 < self.share.workers
     }
 
-    /// The worker that takes this client's requests: the same whatever queue they arrive on.
-    fn owner_of(&self, client: &Client) -> WorkerIndex {
+    /// The worker that takes this client's requests, the same whatever queue they arrive on: where it is known, the one on whose
+    /// queue they should.
+    fn owner_of(&self, client: &Client, local: IpAddr) -> WorkerIndex {
+        if let Some(arrival) = self.steering.as_ref().and_then(|steering| steering.arrival(client, local)) {
+            return arrival.at(REQUEST_PORT);
+        }
         let hash = client.hash(&self.seed) >> 32;
         WorkerIndex(u16::try_from(hash % u64::from(self.share.workers)).unwrap_or_default())
+    }
+
+    /// Goes by RSS from now on, so that requests and ACKs need not be handed over. All workers of the port must, or none, and
+    /// before they serve.
+    #[cold]
+    pub fn steer_by(&mut self, steering: Arc<Steering>) {
+        self.steering = (self.share.workers > 1).then_some(steering);
     }
 
     /// New requests are ignored from now on; running transfers go on.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use dataplane::dpdk::{
     BUILT_VERSION, Device, DeviceConfig, DeviceError, Eal, EalError, Errno, LaunchError, LcoreId, Mempool, PoolError,
-    PortStats, QueuePair, SocketId, Tsc,
+    PortStats, QueuePair, RssError, SocketId, Tsc,
 };
-use dataplane::port::{Backlog, Burst, Frame, Port, ReceivedChecksums, TooLong};
+use dataplane::port::{Backlog, Burst, Frame, HashedFields, Port, ReceivedChecksums, TooLong};
+use dataplane::session::{Steering, WorkerIndex};
 
 /// Data room of the tests' pools, in bytes.
 const ROOM: u16 = 2048;
@@ -51,6 +52,7 @@ fn virtual_devices() {
     queues_may_be_polled_before_the_start(&eal);
     split_queues_work_apart(&eal);
     net_null_gives_and_takes_bursts(&eal);
+    ports_tell_how_they_spread_frames(&eal);
     a_chained_frame_is_not_linear(&eal);
     lcores_run_closures(&eal);
     a_panic_on_an_lcore_is_reported(&eal);
@@ -321,6 +323,36 @@ fn net_null_gives_and_takes_bursts(eal: &Eal) {
     assert_eq!((pair.receive(&mut burst), burst.len(), number(&burst[0])), (31, 32, 5), "adds behind what is there");
     drop((device, burst, pair));
     assert_eq!(pool.in_use(), 0);
+}
+
+/// `net_null` keeps what it is told about RSS, and begins with a table of zeros.
+fn ports_tell_how_they_spread_frames(eal: &Eal) {
+    let pools: Vec<_> = (0..3).map(|queue| pool(eal, &format!("spread-{queue}"), 63)).collect();
+    let open = |name: &str, queues: u16| {
+        eal.hotplug_vdev(name, "").expect("device");
+        let port = Device::find(eal, name).expect("port");
+        let config = DeviceConfig { queue_pairs: queues, ..CONFIG };
+        let (mut device, pairs) =
+            Device::configure(eal, port, &config, &pools[..usize::from(queues)]).expect("configuration");
+        device.start().expect("start");
+        (device, pairs)
+    };
+    let (mut device, _pairs) = open("net_null_spread", 3);
+    let spread = device.rss_spread().expect("an RSS port");
+    assert_eq!((spread.ipv4, spread.ipv6), (HashedFields::AddressesAndPorts, HashedFields::AddressesAndPorts));
+    assert!(spread.key.len() >= 40 && spread.key.iter().any(|&byte| byte != 0), "{:?}", spread.key);
+    assert!(spread.reta.len().is_power_of_two() && spread.reta.len() >= 64);
+    for (entry, queue) in spread.reta.iter().enumerate() {
+        assert_eq!(usize::from(queue.index()), entry % 3, "entry {entry}");
+    }
+    assert_eq!(device.rss_spread().as_ref(), Ok(&spread), "now it is as it should be");
+    let workers = spread.reta.iter().map(|queue| WorkerIndex(queue.index())).collect();
+    assert!(Steering::new(&spread.key, workers, 3, spread.ipv4, spread.ipv6).is_ok());
+
+    let (mut device, _pairs) = open("net_null_narrow", 1);
+    assert_eq!(device.rss_spread(), Err(RssError::Off));
+    let (mut device, _pairs) = open("net_ring_spread", 1);
+    assert_eq!(device.rss_spread(), Err(RssError::Off));
 }
 
 /// The pcap driver chains mbufs for a long frame whether it was asked to or not.

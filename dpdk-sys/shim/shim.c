@@ -130,6 +130,85 @@ int bp_port_link(uint16_t port, struct bp_link *link)
 	return 0;
 }
 
+/* What is on for a family whose plain, UDP and all flow types are these. */
+static uint8_t fields_of(uint64_t on, uint64_t plain, uint64_t udp)
+{
+	/* Bits 52 to 63: source or destination only, prefixes only. */
+	if ((on & ~UINT64_C(0) << 52) != 0)
+		return BP_RSS_OTHERWISE;
+	if ((on & udp) != 0)
+		return BP_RSS_PORTS;
+	return (on & plain) != 0 ? BP_RSS_ADDRESSES : BP_RSS_NOTHING;
+}
+
+int bp_port_rss_hash(uint16_t port, struct bp_rss_hash *hash)
+{
+	struct rte_eth_rss_conf conf = {.rss_key = hash->key};
+	struct rte_eth_dev_info dev;
+	int rc = rte_eth_dev_info_get(port, &dev);
+
+	if (rc != 0)
+		return rc;
+	memset(hash, 0, sizeof(*hash));
+	/* Some drivers want to see the length, some tell it, some do neither and have 40 bytes. */
+	conf.rss_key_len = dev.hash_key_size != 0 ? dev.hash_key_size : 40;
+	rc = rte_eth_dev_rss_hash_conf_get(port, &conf);
+	if (rc != 0)
+		return rc;
+	hash->key_len = conf.rss_key_len;
+	hash->ipv4 = fields_of(conf.rss_hf, RTE_ETH_RSS_IPV4, RTE_ETH_RSS_NONFRAG_IPV4_UDP);
+	hash->ipv6 = fields_of(conf.rss_hf, RTE_ETH_RSS_IPV6, RTE_ETH_RSS_NONFRAG_IPV6_UDP);
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
+	if (conf.algorithm != RTE_ETH_HASH_FUNCTION_DEFAULT && conf.algorithm != RTE_ETH_HASH_FUNCTION_TOEPLITZ)
+		hash->ipv4 = hash->ipv6 = BP_RSS_OTHERWISE;
+#endif
+	return 0;
+}
+
+/* The entries of a table come in groups with a mask of those that are meant. */
+#define RETA_GROUPS ((BP_RSS_RETA_LEN + RTE_ETH_RETA_GROUP_SIZE - 1) / RTE_ETH_RETA_GROUP_SIZE)
+
+static void mark_all(struct rte_eth_rss_reta_entry64 *groups, uint16_t size)
+{
+	for (uint16_t i = 0; i < size; i++)
+		groups[i / RTE_ETH_RETA_GROUP_SIZE].mask |= RTE_BIT64(i % RTE_ETH_RETA_GROUP_SIZE);
+}
+
+int bp_port_rss_reta(uint16_t port, struct bp_rss_reta *reta)
+{
+	struct rte_eth_rss_reta_entry64 groups[RETA_GROUPS] = {0};
+	struct rte_eth_dev_info dev;
+	int rc = rte_eth_dev_info_get(port, &dev);
+
+	if (rc != 0)
+		return rc;
+	memset(reta, 0, sizeof(*reta));
+	if (dev.reta_size == 0)
+		return 0;
+	if (dev.reta_size > BP_RSS_RETA_LEN)
+		return -ERANGE;
+	mark_all(groups, dev.reta_size);
+	rc = rte_eth_dev_rss_reta_query(port, groups, dev.reta_size);
+	if (rc != 0)
+		return rc;
+	reta->size = dev.reta_size;
+	for (uint16_t i = 0; i < reta->size; i++)
+		reta->queues[i] = groups[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE];
+	return 0;
+}
+
+int bp_port_rss_set_reta(uint16_t port, const struct bp_rss_reta *reta)
+{
+	struct rte_eth_rss_reta_entry64 groups[RETA_GROUPS] = {0};
+
+	if (reta->size > BP_RSS_RETA_LEN)
+		return -ERANGE;
+	mark_all(groups, reta->size);
+	for (uint16_t i = 0; i < reta->size; i++)
+		groups[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = reta->queues[i];
+	return rte_eth_dev_rss_reta_update(port, groups, reta->size);
+}
+
 uint16_t bp_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
 	return rte_eth_rx_burst(port, queue, mbufs, count);

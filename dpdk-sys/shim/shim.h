@@ -23,6 +23,8 @@ enum bp_limit {
 	BP_MAC_LEN = RTE_ETHER_ADDR_LEN,
 	BP_MAX_PORTS = RTE_MAX_ETHPORTS, /* also: no such port */
 	BP_MAX_LCORES = RTE_MAX_LCORE,
+	BP_RSS_KEY_LEN = UINT8_MAX, /* longest key, in bytes */
+	BP_RSS_RETA_LEN = 2048, /* longest redirection table that is read, in entries */
 };
 
 /* Where the poll loop finds the fields of an mbuf that it needs for every frame: in Rust they are single loads and stores. */
@@ -91,6 +93,26 @@ struct bp_link {
 	bool full_duplex;
 };
 
+/* What of a UDP datagram RSS hashes. */
+enum bp_rss_fields {
+	BP_RSS_NOTHING,
+	BP_RSS_ADDRESSES,
+	BP_RSS_PORTS, /* and addresses */
+	BP_RSS_OTHERWISE, /* parts of addresses, one direction only, or not by Toeplitz */
+};
+
+struct bp_rss_hash {
+	uint8_t key[BP_RSS_KEY_LEN];
+	uint8_t key_len;
+	uint8_t ipv4; /* enum bp_rss_fields */
+	uint8_t ipv6;
+};
+
+struct bp_rss_reta {
+	uint16_t size; /* 0: none */
+	uint16_t queues[BP_RSS_RETA_LEN];
+};
+
 /* EAL. */
 int bp_errno(void);
 uint64_t bp_tsc(void);
@@ -106,6 +128,11 @@ int bp_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors);
 int bp_port_mac(uint16_t port, uint8_t mac[BP_MAC_LEN]);
 int bp_port_stats(uint16_t port, struct bp_port_stats *stats);
 int bp_port_link(uint16_t port, struct bp_link *link); /* does not wait */
+
+/* Ports, receive side scaling; of a started port. */
+int bp_port_rss_hash(uint16_t port, struct bp_rss_hash *hash);
+int bp_port_rss_reta(uint16_t port, struct bp_rss_reta *reta); /* -ERANGE: more than BP_RSS_RETA_LEN entries */
+int bp_port_rss_set_reta(uint16_t port, const struct bp_rss_reta *reta);
 
 /* Ports, poll loop. */
 uint16_t bp_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);

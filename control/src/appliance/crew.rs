@@ -94,7 +94,7 @@ pub(super) fn launch(
         let mut lanes = Vec::new();
         let mut counters = Vec::new();
         for port in &mut ports.ports {
-            let engine = Engine::new(
+            let mut engine = Engine::new(
                 EngineConfig {
                     interface: port.interface.clone(),
                     policy: policy(plan.settings),
@@ -106,6 +106,9 @@ pub(super) fn launch(
                 Arc::clone(&plan.catalogue),
                 clock.now(),
             );
+            if let Some(steering) = &port.steering {
+                engine.steer_by(Arc::clone(steering));
+            }
             let kernel_path = kernel_ring.as_ref().map(|ring| KernelPath {
                 ring: Arc::clone(ring),
                 // The first worker serves it, which with its device it keeps alive.

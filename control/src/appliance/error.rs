@@ -2,9 +2,10 @@
 
 use std::io;
 
-use dataplane::dpdk::{DeviceError, EalError, LaunchError, PoolError};
+use dataplane::dpdk::{DeviceError, EalError, LaunchError, PoolError, RssError};
 use dataplane::engine::TooManyAddresses;
 use dataplane::files::LoadError;
+use dataplane::session::NoSteering;
 
 use crate::socket::SocketError;
 
@@ -95,4 +96,23 @@ pub enum BuildError {
     /// The operating system gave no random numbers.
     #[error("no random numbers from the operating system: {0}")]
     Random(rustix::io::Errno),
+}
+
+/// Why requests are handed over to their worker, instead of reaching its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unsteered {
+    /// Workers without a queue would have nothing to do.
+    #[error("{workers} workers share {queues} queue(s)")]
+    FewQueues {
+        /// How many there are.
+        queues: usize,
+        /// How many there are.
+        workers: usize,
+    },
+    /// The device tells nothing.
+    #[error(transparent)]
+    Device(#[from] RssError),
+    /// What it tells is of no use.
+    #[error(transparent)]
+    Spread(#[from] NoSteering),
 }

@@ -7,10 +7,13 @@ use dataplane::dpdk::{
     Device, DeviceConfig, DeviceInfo, Eal, LINK_OVERHEAD, LcoreId, Mbuf, Mempool, PortId, QueuePair,
 };
 use dataplane::engine::{Interface, LocalAddress};
+use dataplane::port::HashedFields;
+use dataplane::session::{Steering, WorkerIndex};
 use dataplane::wire::MacAddr;
 use dataplane::worker::{Attachment, Ring};
 
-use super::error::BuildError;
+use super::error::{BuildError, Unsteered};
+use crate::notice::say;
 use crate::settings::Settings;
 
 /// Smallest frame buffer, in bytes: what drivers expect to find.
@@ -36,12 +39,30 @@ pub(super) struct Port {
     pub(super) inboxes: Vec<Ring<Mbuf>>,
     /// What workers without a queue want sent, where there are such.
     pub(super) relayed: Option<Ring<Mbuf>>,
+    /// How its RSS spreads requests over the workers, once it is started; `None` where they are handed over.
+    pub(super) steering: Option<Arc<Steering>>,
 }
 
 impl Port {
+    fn queues(&self) -> usize {
+        self.attachments.iter().filter(|each| matches!(each, Attachment::Queue(_))).count()
+    }
+
+    /// Asks the device, which is started, how it spreads frames over the workers' queues. Queue *n* is worker *n*'s.
+    fn steering(&mut self) -> Result<Steering, Unsteered> {
+        let (workers, queues) = (self.attachments.len(), self.queues());
+        if queues < workers {
+            return Err(Unsteered::FewQueues { queues, workers });
+        }
+        let spread = self.device.rss_spread()?;
+        let owners = spread.reta.iter().map(|queue| WorkerIndex(queue.index())).collect();
+        let count = u16::try_from(workers).unwrap_or(u16::MAX);
+        Ok(Steering::new(&spread.key, owners, count, spread.ipv4, spread.ipv6)?)
+    }
+
     fn describe_queues(&self) -> String {
         let workers = self.attachments.len();
-        let queues = self.attachments.iter().filter(|each| matches!(each, Attachment::Queue(_))).count();
+        let queues = self.queues();
         if queues == workers {
             return format!("{queues} queue pair(s)");
         }
@@ -101,10 +122,15 @@ impl Ports {
         Ok(Self { ports, kernel, pools })
     }
 
-    /// From now on frames come in and wait in the receive rings.
+    /// From now on frames come in and wait in the receive rings. With several workers it says how requests find theirs.
     pub(super) fn start(&mut self) -> Result<(), BuildError> {
-        for port in &mut self.ports {
+        for (number, port) in self.ports.iter_mut().enumerate() {
             port.device.start()?;
+            if port.attachments.len() > 1 {
+                let steering = port.steering();
+                say(format_args!("port {number}: {}", describe_steering(&steering)));
+                port.steering = steering.ok().map(Arc::new);
+            }
         }
         if let Some(kernel) = &mut self.kernel {
             kernel.device.start()?;
@@ -129,6 +155,22 @@ impl Ports {
             )
         };
         self.ports.iter().enumerate().map(line).collect()
+    }
+}
+
+/// How requests find their worker, for the log.
+fn describe_steering(steering: &Result<Steering, Unsteered>) -> String {
+    let family = |fields| match fields {
+        HashedFields::Nothing => "handed over",
+        HashedFields::Addresses => "by addresses",
+        HashedFields::AddressesAndPorts => "by addresses and ports",
+    };
+    match steering {
+        Ok(steering) => {
+            let (ipv4, ipv6) = (family(steering.ipv4()), family(steering.ipv6()));
+            format!("requests are steered to their worker by RSS (IPv4 {ipv4}, IPv6 {ipv6})")
+        }
+        Err(why) => format!("requests are handed over to their worker: {why}"),
     }
 }
 
@@ -159,7 +201,7 @@ fn open_port(
         .collect();
     let interface = Interface::new(MacAddr(device.mac()?), mtu, &addresses)?;
     let inboxes = pools.iter().map(|_| Arc::new(ArrayQueue::new(RING_FRAMES))).collect();
-    Ok(Port { device, info, interface, attachments, inboxes, relayed })
+    Ok(Port { device, info, interface, attachments, inboxes, relayed, steering: None })
 }
 
 fn open_kernel_interface(
@@ -190,5 +232,28 @@ fn device_config(settings: &Settings, queue_pairs: usize) -> DeviceConfig {
         // The kernel wants all groups, we want those of our IPv6 addresses.
         all_multicast: settings.kernel_interface.is_some()
             || settings.addresses.iter().any(|(_, cidr)| cidr.address().is_ipv6()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_how_requests_find_their_worker() {
+        let workers = vec![WorkerIndex(0), WorkerIndex(1)];
+        let steering = Steering::new(&[7; 40], workers, 2, HashedFields::AddressesAndPorts, HashedFields::Nothing);
+        assert_eq!(
+            describe_steering(&steering.map_err(Unsteered::from)),
+            "requests are steered to their worker by RSS (IPv4 by addresses and ports, IPv6 handed over)"
+        );
+        assert_eq!(
+            describe_steering(&Err(Unsteered::FewQueues { queues: 1, workers: 2 })),
+            "requests are handed over to their worker: 2 workers share 1 queue(s)"
+        );
+        assert_eq!(
+            describe_steering(&Err(dataplane::dpdk::RssError::Off.into())),
+            "requests are handed over to their worker: RSS is off"
+        );
     }
 }

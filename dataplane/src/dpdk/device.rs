@@ -332,6 +332,12 @@ impl Device {
         self.inner.port()
     }
 
+    /// How many queue pairs it was given.
+    pub(super) fn queue_pairs(&self) -> u16 {
+        // `plan` saw to it that there is one pool for each of at most 65535.
+        u16::try_from(self.inner.pools.len()).unwrap_or(u16::MAX)
+    }
+
     /// What it was given.
     #[must_use]
     pub fn grants(&self) -> &Grants {

@@ -298,6 +298,36 @@ pub enum DeviceError {
     },
 }
 
+/// Why it is not known how a port spreads frames over its queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RssError {
+    /// One queue, or a device that cannot hash.
+    #[error("RSS is off")]
+    Off,
+    /// A DPDK call failed; most often the driver does not have it.
+    #[error("{call} failed: {errno}")]
+    Call {
+        /// The step, by its DPDK name.
+        call: &'static str,
+        /// Its answer.
+        errno: Errno,
+    },
+    /// It hashes something else than whole addresses and ports, or by another function than Toeplitz.
+    #[error("it hashes in another way than by addresses and ports")]
+    OtherHash,
+    /// There is no redirection table.
+    #[error("it has no redirection table")]
+    NoTable,
+    /// The redirection table names a queue that the port was not given.
+    #[error("its redirection table names queue {queue} of {queues}")]
+    NoSuchQueue {
+        /// Named by an entry.
+        queue: u16,
+        /// How many there are.
+        queues: u16,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

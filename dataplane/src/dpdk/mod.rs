@@ -14,14 +14,16 @@ mod lcore;
 mod mbuf;
 mod mempool;
 mod queue;
+mod rss;
 
 pub use clock::Tsc;
 pub use device::{
     Capabilities, Device, DeviceConfig, DeviceInfo, Grants, LINK_OVERHEAD, LinkStatus, PortId, PortStats,
 };
 pub use eal::{BUILT_VERSION, Eal, SocketId};
-pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError};
+pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError, RssError};
 pub use lcore::{LcoreHandle, LcoreId, WorkerPanic, panic_message};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};
+pub use rss::RssSpread;

@@ -182,7 +182,10 @@ impl Engine {
         let generation = self.generations.current();
         let transfer = Transfer::new(&wanted.granted, wanted.netascii, now, &self.policy);
         let session = Session::new(client, route, transfer, wanted.file, generation);
-        let slot = self.table.insert(session, key, &mut self.random, |_| true).ok_or(Outcome::TableFull)?;
+        let local = self.interface.address(route.local);
+        let arrival = self.steering.as_ref().and_then(|steering| steering.arrival(&client, local));
+        let suits = |tid| arrival.is_none_or(|arrival| arrival.at(tid) == self.share.index);
+        let slot = self.table.insert(session, key, &mut self.random, suits).ok_or(Outcome::TableFull)?;
         self.generations.begin_reading(generation);
         self.unproven += 1;
         self.unproven_by_address.add(of_address);

@@ -3,6 +3,9 @@
 
 pub mod faults;
 pub mod memory;
+mod spread;
+
+pub use spread::HashedFields;
 
 use crate::files::Arena;
 use arrayvec::ArrayVec;

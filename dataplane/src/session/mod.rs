@@ -4,12 +4,14 @@
 mod bit_set;
 mod client_index;
 mod slab;
+mod steering;
 mod table;
 mod tid;
 mod timers;
 
 pub(crate) use bit_set::BitSet;
 pub use client_index::ClientKey;
+pub use steering::{Arrival, NoSteering, Steering};
 pub use table::{Miss, Table};
 pub use tid::{TidSpace, WorkerIndex, WorkerShare};
 pub use timers::{List, Timers};

@@ -18,8 +18,11 @@ pub enum Miss {
 /// The random numbers that a worker draws for its table come from this stream of its seed.
 const STREAM: u64 = 0x7461_626c_6500;
 
-/// TIDs that are drawn for one session until one suits.
-const DRAWS: u32 = 64;
+/// TIDs that are drawn for one session until one suits, at least.
+const DRAWS_MIN: u32 = 64;
+
+/// The same for each worker: where one of them suits, one in e^16 sessions ends up with one that does not.
+const DRAWS_PER_WORKER: u32 = 16;
 
 /// TIDs that are drawn until one was not its client's the last time that it was used.
 const DRAWS_FOR_A_FRESH_ONE: u32 = 4;
@@ -42,6 +45,7 @@ pub struct Table {
     /// How many ways behind its own one a session may be: more than none only once a way has been full.
     reach: u32,
     way_hash: KeyedHash,
+    draws: u32,
     live: u32,
     max_live: u32,
 }
@@ -68,6 +72,7 @@ impl Table {
             ways,
             reach: 0,
             way_hash: KeyedHash::new(&mut keys),
+            draws: DRAWS_MIN.max(DRAWS_PER_WORKER * u32::from(share.workers)),
             live: 0,
             max_live,
         }
@@ -201,7 +206,7 @@ impl Table {
     ) -> Option<SlotId> {
         let first = self.way(client, displacement) * self.groups;
         let mut drawn = None;
-        for draw in 0..DRAWS {
+        for draw in 0..self.draws {
             let from = first + random.below(self.groups);
             let vacant = self.vacant.next_from(from).filter(|&slot| slot < first + self.groups);
             let slot = SlotId(vacant.or_else(|| self.vacant.next_from(first).filter(|&slot| slot < from))?);

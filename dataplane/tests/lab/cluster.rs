@@ -2,6 +2,7 @@
 
 use super::frames::read_datagram;
 use super::network::Station;
+use super::nic::Rss;
 use super::{Bench, Setup};
 use crossbeam::queue::ArrayQueue;
 use dataplane::engine::Outcome;
@@ -9,7 +10,7 @@ use dataplane::files::Catalogue;
 use dataplane::port::Frame;
 use dataplane::port::memory::MemoryFrame;
 use dataplane::random::{Random, Seed};
-use dataplane::session::{WorkerIndex, WorkerShare};
+use dataplane::session::{Steering, WorkerIndex, WorkerShare};
 use dataplane::tftp::Packet;
 use dataplane::time::Instant;
 use dataplane::worker::{Neighbourhood, Ring};
@@ -18,12 +19,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Who receives a frame that arrives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Spread {
     /// Anybody.
     Random,
     /// Always this one, as where the NIC cannot hash.
     To(usize),
+    /// The one whose queue the NIC chooses.
+    Rss(Rss),
 }
 
 pub struct Cluster {
@@ -48,6 +51,17 @@ impl Cluster {
             })
             .collect();
         Self { benches, inboxes, spread, random: Random::new(Seed([8; 16]), u64::from(workers)), tids: HashMap::new() }
+    }
+
+    /// The workers believe that the NIC does this.
+    pub fn believing(mut self, rss: &Rss) -> Self {
+        let workers = rss.table.iter().copied().map(WorkerIndex).collect();
+        let count = self.benches.len() as u16;
+        let steering = Arc::new(Steering::new(&rss.key, workers, count, rss.ipv4, rss.ipv6).unwrap());
+        for bench in &mut self.benches {
+            bench.lane.engine_mut().steer_by(Arc::clone(&steering));
+        }
+        self
     }
 
     pub fn sum(&self, of: impl Fn(&Bench) -> u64) -> u64 {
@@ -106,9 +120,10 @@ impl Station for Cluster {
     }
 
     fn deliver(&mut self, bytes: &[u8]) {
-        let lane = match self.spread {
+        let lane = match &self.spread {
             Spread::Random => self.random.below(self.benches.len() as u32) as usize,
-            Spread::To(lane) => lane,
+            Spread::To(lane) => *lane,
+            Spread::Rss(rss) => rss.queue(bytes),
         };
         self.benches[lane].deliver(bytes);
     }

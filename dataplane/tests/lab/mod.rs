@@ -9,6 +9,7 @@ pub mod frames;
 pub mod hand;
 pub mod kernel;
 pub mod network;
+pub mod nic;
 pub mod odd;
 pub mod random;
 
