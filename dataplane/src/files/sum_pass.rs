@@ -186,6 +186,11 @@ mod tests {
             reads = reads.min(started.elapsed());
         }
         let per_byte = |time: Duration| time.as_secs_f64() * 1e9 / piece.len() as f64;
-        println!("ns per byte: all sums {:.4}, one sum {:.4}, CR and LF {:.4}", per_byte(sums), per_byte(reads), per_byte(counts));
+        println!(
+            "ns per byte: all sums {:.4}, one sum {:.4}, CR and LF {:.4}",
+            per_byte(sums),
+            per_byte(reads),
+            per_byte(counts)
+        );
     }
 }
