@@ -227,7 +227,7 @@ impl Device {
     }
 
     /// The same, and the device to map memory for. EAL is up.
-    fn ask(port: PortId) -> Result<(DeviceInfo, Option<DmaDevice>), DeviceError> {
+    pub(super) fn ask(port: PortId) -> Result<(DeviceInfo, Option<DmaDevice>), DeviceError> {
         let mut info = MaybeUninit::<sys::bp_port_info>::zeroed();
         // SAFETY: EAL is up; the shim checks the port and writes one structure.
         port.check("rte_eth_dev_info_get", unsafe { sys::bp_port_info(port.0, info.as_mut_ptr()) })?;

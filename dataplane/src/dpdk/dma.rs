@@ -139,3 +139,51 @@ fn unregister(entry: &Registered) {
     // SAFETY: EAL is up; registered with this address and length.
     unsafe { sys::rte_extmem_unregister(start, entry.len) };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dpdk::{Device, Eal};
+    use crate::files::ArenaBuilder;
+
+    fn protection(arena: &Arena) -> String {
+        let address = arena.mapping().as_ptr().addr();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let holds = |range: &str| {
+            let (from, to) = range.split_once('-').unwrap();
+            (usize::from_str_radix(from, 16).unwrap()..usize::from_str_radix(to, 16).unwrap()).contains(&address)
+        };
+        let line = maps.lines().find(|line| holds(line.split(' ').next().unwrap())).unwrap();
+        line.split(' ').nth(1).unwrap().to_owned()
+    }
+
+    /// The only test of this binary that starts EAL. A virtual device takes any mapping and does nothing with it: what an IOMMU says
+    /// is not seen here.
+    #[test]
+    fn arenas_are_registered_once_and_sealed_whatever_the_device_says() {
+        let args = ["--no-huge", "-m", "64", "--no-shconf", "--no-pci", "--no-telemetry", "--lcores", "0@0"];
+        let eal = Eal::init(&args.map(str::to_owned)).unwrap();
+        eal.hotplug_vdev("net_ring_dma", "").unwrap();
+        let (_, device) = Device::ask(Device::find(&eal, "net_ring_dma").unwrap()).unwrap();
+        let device = device.unwrap();
+        let mut builder = ArenaBuilder::new(3 << 20, false).unwrap();
+        builder.all().fill(7);
+        let arena = Arc::new(builder.seal().unwrap());
+
+        let first = DmaMapping::new(&arena, device).unwrap();
+        let second = DmaMapping::new(&arena, device).unwrap();
+        assert_eq!(protection(&arena), "r--p", "sealed again");
+        let known = || -> Vec<_> { registered().iter().map(|each| (each.users, each.devices.len())).collect() };
+        assert_eq!(known(), [(2, 1)]);
+        drop(first);
+        assert_eq!(register(&arena), Err(Errno::AlreadyExists), "one user is left");
+        drop(second);
+        assert!(registered().is_empty());
+        register(&arena).expect("it was unregistered with its last user");
+        assert_eq!(DmaMapping::new(&arena, device).map(drop), Err(Errno::AlreadyExists), "known to DPDK, not to us");
+        assert!(registered().is_empty());
+    }
+}

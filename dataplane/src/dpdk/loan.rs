@@ -253,3 +253,42 @@ impl Loan {
         loans.retain(|loan| !loan.is_over());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_refers_to_memory_that_its_device_can_read() {
+        let capabilities = Capabilities {
+            rx_checksum_ipv4: false,
+            rx_checksum_udp: false,
+            tx_checksum_ipv4: false,
+            tx_checksum_udp: false,
+            rss: false,
+            scatter: false,
+            multi_segments: true,
+        };
+        let reach = |bus, driver, iova_is_va, min_bytes| {
+            let outcome = Reach { bus, driver, capabilities, iova_is_va }.decide(min_bytes);
+            match outcome {
+                ZeroCopy::From(bytes) => Ok(bytes),
+                ZeroCopy::Never(why) => Err(why),
+            }
+        };
+        for driver in ["net_ring", "net_tap", "net_vhost", "net_af_packet"] {
+            assert_eq!(reach("vdev", driver, false, 512), Ok(512));
+            assert_eq!(reach("vdev", driver, true, 0), Err(WhyCopied::NotAsked));
+        }
+        for driver in ["net_virtio_user", "net_memif", "net_af_xdp"] {
+            assert_eq!(reach("vdev", driver, true, 512), Err(WhyCopied::PeerMemory));
+        }
+        for bus in ["pci", "auxiliary", ""] {
+            assert_eq!(reach(bus, "net_ice", true, 512), Ok(512));
+            assert_eq!(reach(bus, "net_ice", false, 512), Err(WhyCopied::PhysicalAddresses));
+        }
+        let capabilities = Capabilities { multi_segments: false, ..capabilities };
+        let outcome = Reach { bus: "pci", driver: "net_ice", capabilities, iova_is_va: true }.decide(512);
+        assert_eq!(outcome, ZeroCopy::Never(WhyCopied::OneSegment));
+    }
+}
