@@ -88,6 +88,7 @@ fn start(
         count: WorkerCount::new(),
     };
     let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
+    ports.describe_refusals().iter().for_each(say);
     let ports = ports
         .ports
         .into_iter()

@@ -55,7 +55,8 @@ fn defaults_help() -> String {
          \x20           max_window_bytes {}, max_blksize {}, error_budget_per_second {}, idle_seconds {}, total_seconds {}\n\
          \x20 [timers]  retransmit_initial_ms {}, retransmit_min_ms {}, retransmit_max_ms {}, tries {}, drain_seconds {}\n\
          \x20 [names]   fold_case {}, backslash {}\n\
-         \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {}\n\
+         \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
+         \x20           zero_copy_min_bytes {}\n\
          \x20 [control] mode \"{:04o}\"",
         defaults::MAX_SESSIONS,
         defaults::MAX_UNPROVEN,
@@ -78,6 +79,7 @@ fn defaults_help() -> String {
         defaults::TX_DESCRIPTORS,
         defaults::FRAMES,
         defaults::MTU,
+        defaults::ZERO_COPY_MIN_BYTES,
         defaults::CONTROL_MODE,
     )
 }

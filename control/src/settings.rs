@@ -125,6 +125,8 @@ pub struct WorkerSettings {
     pub frames: u32,
     #[serde(deserialize_with = "bounded::<_, _, 576, 9_600>")]
     pub mtu: u16,
+    #[serde(deserialize_with = "bounded::<_, _, 0, 65_535>")]
+    pub zero_copy_min_bytes: u16,
 }
 
 impl Default for WorkerSettings {
@@ -135,6 +137,7 @@ impl Default for WorkerSettings {
             tx_descriptors: defaults::TX_DESCRIPTORS,
             frames: defaults::FRAMES,
             mtu: defaults::MTU,
+            zero_copy_min_bytes: defaults::ZERO_COPY_MIN_BYTES,
         }
     }
 }

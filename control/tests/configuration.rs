@@ -75,8 +75,8 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!(values.worker, WorkerSettings::default());
     assert_eq!((values.control.mode, values.root.as_deref()), (0o600, Some(Path::new("/tftp"))));
     assert!(values.eal.vdev.is_empty() && values.eal.extra.is_empty() && !values.eal.secondary_processes);
-    // 9 limits, 5 timers, 2 of names, 5 of the worker; root; 3 of EAL; mode and group.
-    assert_eq!(shown, 27);
+    // 9 limits, 5 timers, 2 of names, 6 of the worker; root; 3 of EAL; mode and group.
+    assert_eq!(shown, 28);
 }
 
 fn message(text: &str, words: &[&str]) -> (String, u8) {

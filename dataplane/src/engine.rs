@@ -24,8 +24,8 @@ pub use outcome::{Fate, Outcome};
 pub use output::{Ending, Event, Output};
 pub use view::{SessionState, SessionView};
 
-use crate::files::Catalogue;
-use crate::port::{Frame, ReceivedChecksums};
+use crate::files::{Arena, Catalogue};
+use crate::port::{ArenaNumber, Frame, ReceivedChecksums};
 use crate::random::{Random, Seed};
 use crate::session::{Client, Miss, SlotId, Steering, Table, Timers, WorkerIndex, WorkerShare};
 use crate::tftp::packet::ack_block;
@@ -404,7 +404,19 @@ impl Engine {
 
     /// A catalogue that no transfer reads any more, to be dropped elsewhere: giving back its memory takes a while.
     pub fn take_unread_catalogue(&mut self) -> Option<Arc<Catalogue>> {
-        self.generations.take_unread()
+        self.take_unread_catalogue_if(|_| true)
+    }
+
+    /// The same, but only one whose arena `may_go`, since a port that it was lent to has given it back.
+    pub fn take_unread_catalogue_if(&mut self, mut may_go: impl FnMut(ArenaNumber) -> bool) -> Option<Arc<Catalogue>> {
+        self.generations.take_unread(|generation| may_go(ArenaNumber(generation)))
+    }
+
+    /// The memory that new transfers read, and the number under which their payloads name it.
+    #[must_use]
+    pub fn current_arena(&self) -> (ArenaNumber, &Arc<Arena>) {
+        let generation = self.generations.current();
+        (ArenaNumber(generation), self.generations.arena(generation))
     }
 
     /// Bytes that sessions take: their lines, indices, timers and queues. All of it is allocated at the beginning.

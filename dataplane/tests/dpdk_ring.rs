@@ -27,6 +27,7 @@ const CONFIG: DeviceConfig = DeviceConfig {
     mtu: None,
     checksum_offload: true,
     all_multicast: true,
+    zero_copy_min_bytes: 0,
 };
 
 #[test]

@@ -56,6 +56,7 @@ fn started(eal: &Eal, name: &str, args: &str) -> (Device, QueuePair) {
         mtu: None,
         checksum_offload: true,
         all_multicast: true,
+        zero_copy_min_bytes: 0,
     };
     let (mut device, mut pairs) = Device::configure(eal, port, &config, &[pool]).expect("configuration");
     device.start().expect("start");

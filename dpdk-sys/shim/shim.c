@@ -1,5 +1,8 @@
+/* For rte_dev_dma_map, which DPDK 22.11 does not call stable yet. */
+#define ALLOW_EXPERIMENTAL_API
 #include "shim.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <rte_cycles.h>
@@ -33,6 +36,8 @@ int bp_port_info(uint16_t port, struct bp_port_info *info)
 		return rc;
 	memset(info, 0, sizeof(*info));
 	info->driver = dev.driver_name;
+	info->device = dev.device;
+	info->bus = dev.device != NULL && rte_dev_bus(dev.device) != NULL ? rte_bus_name(rte_dev_bus(dev.device)) : NULL;
 	info->socket = rte_eth_dev_socket_id(port);
 	info->max_rx_queues = dev.max_rx_queues;
 	info->max_tx_queues = dev.max_tx_queues;
@@ -44,6 +49,7 @@ int bp_port_info(uint16_t port, struct bp_port_info *info)
 	info->tx_checksum_udp = (dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
 	info->rss = (dev.flow_type_rss_offloads & rss_fields) != 0;
 	info->scatter = (dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) != 0;
+	info->multi_segments = (dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
 	return rte_eth_dev_get_name_by_port(port, info->name);
 }
 
@@ -62,6 +68,8 @@ int bp_port_configure(uint16_t port, const struct bp_port_request *request)
 		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
 	if (request->tx_checksum)
 		conf.txmode.offloads |= tx_checksums;
+	if (request->multi_segments)
+		conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	if (request->rss) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = dev.flow_type_rss_offloads & rss_fields;
@@ -240,4 +248,76 @@ void bp_mbuf_request_checksums(struct rte_mbuf *mbuf, uint8_t l2_len, uint8_t l3
 	mbuf->tx_offload = 0;
 	mbuf->l2_len = l2_len;
 	mbuf->l3_len = l3_len;
+}
+
+/* On a cache line of its own: whoever frees a frame writes it. */
+struct bp_loan {
+	struct rte_mbuf_ext_shared_info shared;
+} __rte_cache_aligned;
+
+/* Never called: the loan itself holds a reference, which it gives up by being freed. */
+static void no_last_reference(void *addr, void *opaque)
+{
+	RTE_SET_USED(addr);
+	RTE_SET_USED(opaque);
+}
+
+struct bp_loan *bp_loan_new(void)
+{
+	struct bp_loan *loan = aligned_alloc(_Alignof(struct bp_loan), sizeof(*loan));
+
+	if (loan != NULL) {
+		loan->shared.free_cb = no_last_reference;
+		loan->shared.fcb_opaque = NULL;
+		rte_mbuf_ext_refcnt_set(&loan->shared, 1);
+	}
+	return loan;
+}
+
+void bp_loan_free(struct bp_loan *loan)
+{
+	free(loan);
+}
+
+/* Acquires: who reads that a reference is gone sees all that was done with it before. */
+uint16_t bp_loan_references(const struct bp_loan *loan)
+{
+	return (uint16_t)(__atomic_load_n(&loan->shared.refcnt, __ATOMIC_ACQUIRE) - 1);
+}
+
+_Static_assert(BP_LOAN_MAX < UINT16_MAX - 1, "the count of references must not wrap");
+
+bool bp_mbuf_attach_loan(struct rte_mbuf *mbuf, struct rte_mempool *pool, struct bp_loan *loan, const void *data, uint16_t len)
+{
+	struct rte_mbuf *tail;
+
+	if (rte_mbuf_ext_refcnt_read(&loan->shared) > BP_LOAN_MAX)
+		return false;
+	tail = rte_pktmbuf_alloc(pool);
+	if (tail == NULL)
+		return false;
+	/* Devices get the address as it is: loans are not made where IOVA is another. Nobody writes through it. */
+	rte_pktmbuf_attach_extbuf(tail, (void *)(uintptr_t)data, (rte_iova_t)(uintptr_t)data, len, &loan->shared);
+	rte_mbuf_ext_refcnt_update(&loan->shared, 1);
+	tail->data_len = len;
+	tail->pkt_len = len;
+	mbuf->next = tail;
+	mbuf->nb_segs = 2;
+	mbuf->pkt_len += len;
+	return true;
+}
+
+bool bp_iova_is_va(void)
+{
+	return rte_eal_iova_mode() == RTE_IOVA_VA;
+}
+
+int bp_dma_map(void *device, void *start, size_t len)
+{
+	return rte_dev_dma_map(device, start, (uint64_t)(uintptr_t)start, len) == 0 ? 0 : -1;
+}
+
+int bp_dma_unmap(void *device, void *start, size_t len)
+{
+	return rte_dev_dma_unmap(device, start, (uint64_t)(uintptr_t)start, len) == 0 ? 0 : -1;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -14,6 +15,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_memory.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
 
@@ -25,12 +27,15 @@ enum bp_limit {
 	BP_MAX_LCORES = RTE_MAX_LCORE,
 	BP_RSS_KEY_LEN = UINT8_MAX, /* longest key, in bytes */
 	BP_RSS_RETA_LEN = 2048, /* longest redirection table that is read, in entries */
+	BP_LOAN_MAX = 60000, /* mbufs that may refer to one loan: DPDK counts them in 16 bits */
 };
 
 /* Where the poll loop finds the fields of an mbuf that it needs for every frame: in Rust they are single loads and stores. */
 enum bp_mbuf_field {
 	BP_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr), /* void * */
+	BP_MBUF_NEXT = offsetof(struct rte_mbuf, next), /* struct rte_mbuf * */
 	BP_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off), /* u16 */
+	BP_MBUF_REFCNT = offsetof(struct rte_mbuf, refcnt), /* u16 */
 	BP_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs), /* u16 */
 	BP_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags), /* u64 */
 	BP_MBUF_PACKET_TYPE = offsetof(struct rte_mbuf, packet_type), /* u32 */
@@ -51,8 +56,18 @@ enum bp_rx_checksum {
 	BP_PTYPE_L3_IPV6 = RTE_PTYPE_L3_IPV6, /* the bit that all IPv6 types have */
 };
 
+/* Upper half of ol_flags: the buffer is not the mbuf's own. */
+enum bp_foreign_buffer {
+	BP_FOREIGN_BUFFER = (RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT) >> 32,
+};
+
+/* Memory that mbufs refer to, counted. */
+struct bp_loan;
+
 struct bp_port_info {
 	const char *driver; /* static, in the driver */
+	const char *bus; /* static, in the bus; NULL: none */
+	void *device; /* struct rte_device; there until EAL ends, also when the port was closed */
 	char name[BP_NAME_LEN];
 	int socket; /* -1: any */
 	uint16_t max_rx_queues;
@@ -65,6 +80,7 @@ struct bp_port_info {
 	bool tx_checksum_udp;
 	bool rss; /* hashes IP or UDP fields */
 	bool scatter; /* chains mbufs for a long frame */
+	bool multi_segments; /* sends chained mbufs */
 };
 
 struct bp_port_request {
@@ -74,6 +90,7 @@ struct bp_port_request {
 	bool tx_checksum;
 	bool rss;
 	bool scatter;
+	bool multi_segments;
 };
 
 struct bp_port_stats {
@@ -142,5 +159,17 @@ uint16_t bp_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uin
 struct rte_mbuf *bp_mbuf_alloc(struct rte_mempool *pool);
 void bp_mbuf_free(struct rte_mbuf *mbuf);
 void bp_mbuf_request_checksums(struct rte_mbuf *mbuf, uint8_t l2_len, uint8_t l3_len, bool ipv4);
+
+/* Loans. An mbuf that refers to one is read-only, and to be sent on ports that take chained mbufs. */
+struct bp_loan *bp_loan_new(void); /* NULL: out of memory */
+void bp_loan_free(struct bp_loan *loan); /* nothing refers to it */
+uint16_t bp_loan_references(const struct bp_loan *loan); /* mbufs that refer to it */
+/* Chains `len` bytes at `data` behind a linear mbuf; false, and nothing done, when the pool is empty or the loan is at its limit. */
+bool bp_mbuf_attach_loan(struct rte_mbuf *mbuf, struct rte_mempool *pool, struct bp_loan *loan, const void *data, uint16_t len);
+
+/* DMA of memory that is not DPDK's, by virtual addresses. 0 or -1 with rte_errno. */
+bool bp_iova_is_va(void);
+int bp_dma_map(void *device, void *start, size_t len);
+int bp_dma_unmap(void *device, void *start, size_t len);
 
 #endif

@@ -5,7 +5,7 @@
 
 mod mbuf;
 
-pub use mbuf::{Span, mbuf_checksums_good, mbuf_is_linear, mbuf_set_len, mbuf_span};
+pub use mbuf::{Span, mbuf_checksums_good, mbuf_is_linear, mbuf_is_own, mbuf_next, mbuf_set_len, mbuf_span};
 
 /// Version of the libdpdk that this crate was compiled against, as pkg-config tells it (`22.11.11`).
 pub const BUILT_VERSION: &str = env!("DPDK_SYS_BUILT_VERSION");

@@ -1,9 +1,10 @@
 //! The fields of an mbuf that are wanted for every frame, as single loads and stores at the offsets that the C compiler told.
 
 use crate::bindings::{
-    BP_MBUF_BUF_ADDR, BP_MBUF_BUF_LEN, BP_MBUF_DATA_LEN, BP_MBUF_DATA_OFF, BP_MBUF_NB_SEGS, BP_MBUF_OL_FLAGS,
-    BP_MBUF_PACKET_TYPE, BP_MBUF_PKT_LEN, BP_PTYPE_L3_IPV6, BP_RX_IP_CKSUM_GOOD, BP_RX_IP_CKSUM_MASK,
-    BP_RX_IP_CKSUM_NONE, BP_RX_IP_CKSUM_UNKNOWN, BP_RX_L4_CKSUM_GOOD, BP_RX_L4_CKSUM_MASK, BP_RX_L4_CKSUM_NONE,
+    BP_FOREIGN_BUFFER, BP_MBUF_BUF_ADDR, BP_MBUF_BUF_LEN, BP_MBUF_DATA_LEN, BP_MBUF_DATA_OFF, BP_MBUF_NB_SEGS,
+    BP_MBUF_NEXT, BP_MBUF_OL_FLAGS, BP_MBUF_PACKET_TYPE, BP_MBUF_PKT_LEN, BP_MBUF_REFCNT, BP_PTYPE_L3_IPV6,
+    BP_RX_IP_CKSUM_GOOD, BP_RX_IP_CKSUM_MASK, BP_RX_IP_CKSUM_NONE, BP_RX_IP_CKSUM_UNKNOWN, BP_RX_L4_CKSUM_GOOD,
+    BP_RX_L4_CKSUM_MASK, BP_RX_L4_CKSUM_NONE,
 };
 use crate::rte_mbuf;
 
@@ -34,6 +35,32 @@ pub unsafe fn mbuf_span(mbuf: *const rte_mbuf) -> Span {
     // SAFETY: as above.
     let buffer_len = unsafe { field::<u16>(mbuf, BP_MBUF_BUF_LEN) };
     Span { data: address.wrapping_add(usize::from(offset)), len, room: buffer_len.wrapping_sub(offset) }
+}
+
+/// Whether the mbuf's first segment is its own buffer, and nobody else holds it: then, and only then, it may be written. A driver
+/// that passes pointers (`net_ring`) may hand out an mbuf that refers to lent memory, or one that its sender kept.
+///
+/// # Safety
+/// As for [`mbuf_span`].
+#[inline]
+#[must_use]
+pub unsafe fn mbuf_is_own(mbuf: *const rte_mbuf) -> bool {
+    // SAFETY: a live mbuf, the upper half of a field of 64 bits.
+    let flags = unsafe { field::<u32>(mbuf, BP_MBUF_OL_FLAGS + 4) };
+    // SAFETY: a live mbuf, a field of that type, which another holder can only change by letting go.
+    let holders = unsafe { field::<u16>(mbuf, BP_MBUF_REFCNT) };
+    flags & BP_FOREIGN_BUFFER == 0 && holders == 1
+}
+
+/// The segment behind this one; null behind the last.
+///
+/// # Safety
+/// As for [`mbuf_span`].
+#[inline]
+#[must_use]
+pub unsafe fn mbuf_next(mbuf: *const rte_mbuf) -> *const rte_mbuf {
+    // SAFETY: a live mbuf, a field of that type.
+    unsafe { field::<*const rte_mbuf>(mbuf, BP_MBUF_NEXT) }
 }
 
 /// Whether the mbuf is a whole frame: nothing is chained to it.
@@ -104,4 +131,4 @@ unsafe fn set_field<T: Copy>(mbuf: *mut rte_mbuf, offset: u32, value: T) {
 }
 
 #[cfg(not(target_endian = "little"))]
-compile_error!("the lower half of ol_flags is read as its first four bytes");
+compile_error!("the halves of ol_flags are read as its first and last four bytes");

@@ -64,6 +64,7 @@ fn a_frame_comes_back_from_net_ring() {
         tx_checksum: false,
         rss: false,
         scatter: false,
+        multi_segments: false,
     };
     // SAFETY: the port exists and is not started; `request` lives through the call.
     assert_eq!(unsafe { sys::bp_port_configure(port, &raw const request) }, 0);

@@ -100,6 +100,7 @@ impl Rig {
             mtu: None,
             checksum_offload: true,
             all_multicast: false,
+            zero_copy_min_bytes: 0,
         };
         let (mut device, mut pairs) = Device::configure(&eal, port, &config, &[pool])?;
         device.start()?;

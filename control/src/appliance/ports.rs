@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use dataplane::dpdk::{
-    Device, DeviceConfig, DeviceInfo, Eal, LINK_OVERHEAD, LcoreId, Mbuf, Mempool, PortId, QueuePair,
+    Device, DeviceConfig, DeviceInfo, Eal, LINK_OVERHEAD, LcoreId, Mbuf, Mempool, PortId, QueuePair, WhyCopied,
+    ZeroCopy,
 };
 use dataplane::engine::{Interface, LocalAddress};
 use dataplane::port::HashedFields;
@@ -145,16 +146,26 @@ impl Ports {
             let addresses: Vec<String> =
                 interface.addresses().iter().map(|each| format!("{}/{}", each.ip, each.prefix_len)).collect();
             format!(
-                "port {number}: {} ({}), MAC {}, MTU {}, {}, addresses {}",
+                "port {number}: {} ({}), MAC {}, MTU {}, {}, {}, addresses {}",
                 port.info.name,
                 port.info.driver,
                 interface.mac(),
                 interface.mtu(),
                 port.describe_queues(),
+                port.device.zero_copy(),
                 addresses.join(" ")
             )
         };
         self.ports.iter().enumerate().map(line).collect()
+    }
+
+    /// The same for each port that could not be given the files' memory, which is known once the workers have lent it.
+    pub(super) fn describe_refusals(&self) -> Vec<String> {
+        let line = |(number, port): (usize, &Port)| match port.device.zero_copy() {
+            refused @ ZeroCopy::Never(WhyCopied::NotMapped(_)) => Some(format!("port {number}: {refused}")),
+            _ => None,
+        };
+        self.ports.iter().enumerate().filter_map(line).collect()
     }
 }
 
@@ -215,7 +226,7 @@ fn open_kernel_interface(
     eal.hotplug_vdev(KERNEL_DEVICE, &arguments)
         .map_err(|source| BuildError::KernelInterface { name: name.to_owned(), source })?;
     let id = Device::find(eal, KERNEL_DEVICE)?;
-    let config = DeviceConfig { checksum_offload: false, ..device_config(settings, 1) };
+    let config = DeviceConfig { checksum_offload: false, zero_copy_min_bytes: 0, ..device_config(settings, 1) };
     let (device, mut queues) = Device::configure(eal, id, &config, &[Arc::clone(pool)])?;
     let queue = queues.pop().ok_or_else(|| BuildError::MissingDevice { name: KERNEL_DEVICE.to_owned() })?;
     Ok(KernelInterface { device, queue, ring: Arc::new(ArrayQueue::new(RING_FRAMES)) })
@@ -232,6 +243,7 @@ fn device_config(settings: &Settings, queue_pairs: usize) -> DeviceConfig {
         // The kernel wants all groups, we want those of our IPv6 addresses.
         all_multicast: settings.kernel_interface.is_some()
             || settings.addresses.iter().any(|(_, cidr)| cidr.address().is_ipv6()),
+        zero_copy_min_bytes: settings.worker.zero_copy_min_bytes,
     }
 }
 

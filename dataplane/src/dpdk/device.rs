@@ -2,18 +2,21 @@
 //! its queues are gone.
 
 use core::cell::Cell;
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::ffi::CString;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dpdk_sys as sys;
 
+use super::dma::DmaDevice;
 use super::eal::{Eal, EalGuard, SocketId};
 use super::error::{DeviceError, Errno};
+use super::loan::{Loans, Reach, Terms, WhyCopied, ZeroCopy};
 use super::mempool::Mempool;
 use super::queue::{QueueId, QueuePair, receive_burst};
 use crate::port::{BURST, Burst};
@@ -74,6 +77,8 @@ pub struct Capabilities {
     pub rss: bool,
     /// Chains mbufs for a frame that is longer than one.
     pub scatter: bool,
+    /// Sends chained mbufs as one frame.
+    pub multi_segments: bool,
 }
 
 /// What a device is, before it is configured.
@@ -85,6 +90,8 @@ pub struct DeviceInfo {
     pub name: String,
     /// Its driver's name, such as `net_e1000_igb`.
     pub driver: String,
+    /// The bus that its device is on, such as `pci` or `vdev`; empty when it has none.
+    pub bus: String,
     /// Where its memory should be.
     pub socket: SocketId,
     /// Receive queues that it has.
@@ -114,6 +121,8 @@ pub struct DeviceConfig {
     pub checksum_offload: bool,
     /// Receive all multicast frames, which IPv6 neighbour discovery needs.
     pub all_multicast: bool,
+    /// Let frames refer to file bytes, instead of copying them, from so many on, where the port can; 0 for never.
+    pub zero_copy_min_bytes: u16,
 }
 
 /// What a port was given of what was asked.
@@ -214,6 +223,11 @@ impl Device {
     /// # Errors
     /// [`DeviceError::NoSuchPort`], [`DeviceError::Call`].
     pub fn info(_eal: &Eal, port: PortId) -> Result<DeviceInfo, DeviceError> {
+        Self::ask(port).map(|(info, _)| info)
+    }
+
+    /// The same, and the device to map memory for. EAL is up.
+    pub(super) fn ask(port: PortId) -> Result<(DeviceInfo, Option<DmaDevice>), DeviceError> {
         let mut info = MaybeUninit::<sys::bp_port_info>::zeroed();
         // SAFETY: EAL is up; the shim checks the port and writes one structure.
         port.check("rte_eth_dev_info_get", unsafe { sys::bp_port_info(port.0, info.as_mut_ptr()) })?;
@@ -221,16 +235,21 @@ impl Device {
         let info = unsafe { info.assume_init() };
         // SAFETY: DPDK terminates the name within its array, which was zeroed.
         let name = unsafe { CStr::from_ptr(info.name.as_ptr()) }.to_string_lossy().into_owned();
-        let driver = if info.driver.is_null() {
-            String::new()
-        } else {
-            // SAFETY: a C string in the driver, which stays loaded.
-            unsafe { CStr::from_ptr(info.driver) }.to_string_lossy().into_owned()
+        let text = |text: *const c_char| {
+            if text.is_null() {
+                return String::new();
+            }
+            // SAFETY: a C string in the driver or the bus, which stays loaded.
+            unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
         };
-        Ok(DeviceInfo {
+        let (driver, bus) = (text(info.driver), text(info.bus));
+        // SAFETY: devices stay until EAL ends: nothing here takes one away.
+        let device = NonNull::new(info.device).map(|device| unsafe { DmaDevice::new(device) });
+        let info = DeviceInfo {
             port,
             name,
             driver,
+            bus,
             socket: SocketId(info.socket),
             max_rx_queues: info.max_rx_queues,
             max_tx_queues: info.max_tx_queues,
@@ -243,8 +262,10 @@ impl Device {
                 tx_checksum_udp: info.tx_checksum_udp,
                 rss: info.rss,
                 scatter: info.scatter,
+                multi_segments: info.multi_segments,
             },
-        })
+        };
+        Ok((info, device))
     }
 
     /// Sets a port and its queues up; queue *n* receives into `pools[n]`. The port is not started yet.
@@ -263,8 +284,9 @@ impl Device {
         config: &DeviceConfig,
         pools: &[Arc<Mempool>],
     ) -> Result<(Self, Vec<QueuePair>), DeviceError> {
-        let info = Self::info(eal, port)?;
-        let request = plan(&info, config, pools)?;
+        let (info, device) = Self::ask(port)?;
+        let terms = Arc::new(terms(&info, device, config));
+        let request = plan(&info, config, terms.zero_copy, pools)?;
         let (mut rx_descriptors, mut tx_descriptors) = (config.rx_descriptors, config.tx_descriptors);
 
         let claim = Claim::new(eal, port)?;
@@ -283,7 +305,8 @@ impl Device {
             }
         }
 
-        let inner = Arc::new(DeviceInner { claim, started: AtomicBool::new(false), pools: pools.to_vec() });
+        let pools_kept = pools.to_vec();
+        let inner = Arc::new(DeviceInner { claim, started: AtomicBool::new(false), pools: pools_kept, terms });
         let mut queue_pairs = Vec::with_capacity(pools.len());
         for (queue, pool) in (0..config.queue_pairs).zip(pools) {
             // SAFETY: the port is configured with this queue; `inner` keeps the pool until the port is closed.
@@ -292,7 +315,8 @@ impl Device {
             // SAFETY: the port is configured with this queue.
             let returned = unsafe { sys::bp_tx_queue_setup(port.0, queue, tx_descriptors) };
             port.check("rte_eth_tx_queue_setup", returned)?;
-            queue_pairs.push(QueuePair::new(&inner, QueueId::new(queue), pool, request.tx_checksum));
+            let loans = Loans::new(&inner.terms, &eal.guard);
+            queue_pairs.push(QueuePair::new(&inner, QueueId::new(queue), pool, request.tx_checksum, loans));
         }
         let grants = Grants {
             rx_descriptors,
@@ -342,6 +366,13 @@ impl Device {
     #[must_use]
     pub fn grants(&self) -> &Grants {
         &self.grants
+    }
+
+    /// How its queues get file bytes into frames. Known for good once they have been lent the files: a device that needs the memory
+    /// mapped may refuse it then.
+    #[must_use]
+    pub fn zero_copy(&self) -> ZeroCopy {
+        self.inner.terms.outcome()
     }
 
     /// Its MAC address.
@@ -403,7 +434,12 @@ impl Device {
 }
 
 /// Turns what is wanted into what this device can be asked for.
-fn plan(info: &DeviceInfo, config: &DeviceConfig, pools: &[Arc<Mempool>]) -> Result<sys::bp_port_request, DeviceError> {
+fn plan(
+    info: &DeviceInfo,
+    config: &DeviceConfig,
+    zero_copy: ZeroCopy,
+    pools: &[Arc<Mempool>],
+) -> Result<sys::bp_port_request, DeviceError> {
     let &DeviceInfo { port, min_mtu: min, max_mtu: max, capabilities: can, .. } = info;
     let queue_pairs = config.queue_pairs;
     let most = info.max_rx_queues.min(info.max_tx_queues);
@@ -430,7 +466,27 @@ fn plan(info: &DeviceInfo, config: &DeviceConfig, pools: &[Arc<Mempool>]) -> Res
         tx_checksum: config.checksum_offload && can.tx_checksum_ipv4 && can.tx_checksum_udp,
         rss: queue_pairs > 1 && can.rss,
         scatter: too_long,
+        multi_segments: matches!(zero_copy, ZeroCopy::From(_)),
     })
+}
+
+/// Decides whether frames of this device may refer to file bytes.
+fn terms(info: &DeviceInfo, device: Option<DmaDevice>, config: &DeviceConfig) -> Terms {
+    let reach = Reach {
+        bus: &info.bus,
+        driver: &info.driver,
+        capabilities: info.capabilities,
+        // SAFETY: EAL is up.
+        iova_is_va: unsafe { sys::bp_iova_is_va() },
+    };
+    let dma = device.filter(|_| !reach.is_virtual());
+    let zero_copy = match reach.decide(config.zero_copy_min_bytes) {
+        ZeroCopy::From(_) if dma.is_none() && !reach.is_virtual() => {
+            ZeroCopy::Never(WhyCopied::NotMapped(Errno::NoDevice))
+        }
+        decided => decided,
+    };
+    Terms { zero_copy, dma, refused: OnceLock::new() }
 }
 
 /// The right to use a port, of which there is one: its queues must not exist twice.
@@ -462,6 +518,7 @@ pub(super) struct DeviceInner {
     started: AtomicBool,
     /// The receive queues' pools: the device fills them until it is closed. Dropped after that.
     pools: Vec<Arc<Mempool>>,
+    terms: Arc<Terms>,
 }
 
 impl DeviceInner {

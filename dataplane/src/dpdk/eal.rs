@@ -13,6 +13,7 @@ use dpdk_sys as sys;
 use super::device::PortId;
 use super::error::{EalError, Errno};
 use super::lcore::LcoreId;
+use super::loan::Loan;
 use super::mempool::RawPool;
 
 pub use dpdk_sys::BUILT_VERSION;
@@ -80,7 +81,12 @@ impl Eal {
             core::mem::forget(arguments);
             return Err(init_error(Errno::last(), args));
         }
-        let guard = EalGuard { _arguments: arguments, ports: Mutex::default(), retired: Mutex::default() };
+        let guard = EalGuard {
+            _arguments: arguments,
+            ports: Mutex::default(),
+            retired: Mutex::default(),
+            loans: Mutex::default(),
+        };
         Ok(Self { guard: Arc::new(guard), not_send: PhantomData })
     }
 
@@ -161,6 +167,8 @@ pub(super) struct EalGuard {
     ports: Mutex<Vec<PortId>>,
     /// Pools that nobody holds any more while some of their mbufs are still out.
     retired: Mutex<Vec<RawPool>>,
+    /// Loans of queues that are gone, while frames still refer to them.
+    loans: Mutex<Vec<Loan>>,
 }
 
 impl EalGuard {
@@ -185,10 +193,19 @@ impl EalGuard {
             lock(&self.retired).push(pool);
         }
     }
+
+    /// Ends a loan whose queue is gone, now or when the last frame that refers to it is back.
+    pub(super) fn retire_loan(&self, loan: Loan) {
+        let mut loans = lock(&self.loans);
+        loans.push(loan);
+        Loan::drop_over(&mut loans);
+    }
 }
 
 impl Drop for EalGuard {
     fn drop(&mut self) {
+        // Their mappings need EAL. A loan with frames still out is never ended: it leaves its memory mapped.
+        lock(&self.loans).clear();
         let retired = core::mem::take(&mut *lock(&self.retired));
         // Every pool gets its try; clean-up unmaps all memory, so it waits for ever for an mbuf that somebody still holds.
         let kept = retired.into_iter().filter_map(|pool| pool.free_if_unused().err()).count();

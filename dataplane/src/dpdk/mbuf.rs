@@ -1,10 +1,12 @@
 //! One packet buffer, owned: moved into a transmit queue or dropped, which gives it back to its pool. Never cloned.
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::slice;
 
 use dpdk_sys as sys;
 
+use super::mempool::Mempool;
 use crate::port::{ChecksumRequest, Frame, ReceivedChecksums, TooLong};
 
 /// A DPDK mbuf, with whatever is chained behind it. Exactly one pointer, so that a burst of them is what DPDK takes.
@@ -27,13 +29,14 @@ use crate::port::{ChecksumRequest, Frame, ReceivedChecksums, TooLong};
 #[repr(transparent)]
 pub struct Mbuf(NonNull<sys::rte_mbuf>);
 
-// SAFETY: the mbuf is owned, its buffer is shared with nobody, and its pool takes it back from any thread.
+// SAFETY: the mbuf is owned, and its pool takes it back from any thread. Its buffer is shared with nobody, or with those who only
+// read it: lent memory, and what a driver handed out that others hold too.
 unsafe impl Send for Mbuf {}
 
 impl Mbuf {
     /// # Safety
-    /// `mbuf` is a live mbuf with a reference count of one that nobody else holds, from a pool made by
-    /// [`Mempool::new`](super::Mempool::new), without an external buffer.
+    /// `mbuf` is a live mbuf of a pool made by [`Mempool::new`](super::Mempool::new), and one reference to it is the caller's. While
+    /// others hold it too, or its buffer is not its own, nobody writes to it. Its segments stay readable as long as it lives.
     #[inline]
     pub(super) unsafe fn from_raw(mbuf: NonNull<sys::rte_mbuf>) -> Self {
         Self(mbuf)
@@ -50,6 +53,34 @@ impl Mbuf {
     fn set_len(&mut self, len: u16) {
         // SAFETY: the mbuf is live and ours; callers checked `len` against its room and that nothing is chained to it.
         unsafe { sys::mbuf_set_len(self.0.as_ptr(), len) };
+    }
+
+    /// Whether the first segment may be written.
+    #[inline]
+    fn is_own(&self) -> bool {
+        // SAFETY: the mbuf is live and ours; it is only read.
+        unsafe { sys::mbuf_is_own(self.0.as_ptr()) }
+    }
+
+    /// All bytes of the frame, part by part: one part unless it is chained.
+    #[must_use]
+    pub fn segments(&self) -> Segments<'_> {
+        Segments { next: self.0.as_ptr(), frame: PhantomData }
+    }
+
+    /// Chains a reference to lent bytes behind a linear frame. False, and nothing done, when the frame is not linear, the pool is
+    /// empty, or the loan can count no more references.
+    ///
+    /// # Safety
+    /// `loan` is alive, and keeps `bytes` readable and unchanged as long as it counts a reference.
+    #[inline]
+    pub(super) unsafe fn attach_loan(&mut self, loan: NonNull<sys::bp_loan>, bytes: &[u8], pool: &Mempool) -> bool {
+        let Ok(len) = u16::try_from(bytes.len()) else { return false };
+        // SAFETY: the mbuf is live, ours and linear; pool and loan are alive; the shim counts the reference.
+        self.is_linear()
+            && unsafe {
+                sys::bp_mbuf_attach_loan(self.0.as_ptr(), pool.as_ptr(), loan.as_ptr(), bytes.as_ptr().cast(), len)
+            }
     }
 
     /// The new total length, when the only segment has room for it.
@@ -71,20 +102,26 @@ impl Frame for Mbuf {
         unsafe { slice::from_raw_parts(span.data, usize::from(span.len)) }
     }
 
+    /// Those of the first segment; none where they are not the frame's own, as [`is_linear`](Self::is_linear) tells.
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
+        if !self.is_own() {
+            return &mut [];
+        }
         let span = self.span();
-        // SAFETY: as in `bytes`, and `self` is borrowed for this slice alone.
+        // SAFETY: as in `bytes`; the buffer is the mbuf's own, the mbuf is nobody else's, and `self` is borrowed for this slice.
         unsafe { slice::from_raw_parts_mut(span.data, usize::from(span.len)) }
     }
 
+    /// One segment, whose buffer is its own. A driver that passes pointers may also hand out frames that refer to lent memory.
     #[inline]
     fn is_linear(&self) -> bool {
         // SAFETY: the mbuf is live and ours; it is only read.
-        unsafe { sys::mbuf_is_linear(self.0.as_ptr()) }
+        let is_whole = unsafe { sys::mbuf_is_linear(self.0.as_ptr()) };
+        is_whole && self.is_own()
     }
 
-    /// A chained mbuf cannot be resized.
+    /// Only a linear mbuf can be resized.
     #[inline]
     fn resize(&mut self, len: usize) -> Result<(), TooLong> {
         let len = self.fits(len, self.span().room)?;
@@ -143,5 +180,29 @@ impl Drop for Mbuf {
     fn drop(&mut self) {
         // SAFETY: live, ours and not used again. Its pool is alive: a pool is not freed while an mbuf of it is out.
         unsafe { sys::bp_mbuf_free(self.0.as_ptr()) };
+    }
+}
+
+/// The parts of a frame, in order.
+#[derive(Clone, Debug)]
+pub struct Segments<'a> {
+    next: *const sys::rte_mbuf,
+    frame: PhantomData<&'a Mbuf>,
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.next.is_null() {
+            return None;
+        }
+        // SAFETY: a segment of a frame that is borrowed: live, and only read.
+        let span = unsafe { sys::mbuf_span(self.next) };
+        // SAFETY: as above.
+        self.next = unsafe { sys::mbuf_next(self.next) };
+        // SAFETY: DPDK keeps `len` within the segment's buffer. Nobody writes there: what can be written of a frame takes a mutable
+        // borrow, and lent memory is never written.
+        Some(unsafe { slice::from_raw_parts(span.data, usize::from(span.len)) })
     }
 }

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use super::device::{DeviceInner, PortId};
+use super::loan::Loans;
 use super::mbuf::Mbuf;
 use super::mempool::Mempool;
-use crate::port::{Backlog, Burst, Port};
+use crate::files::Arena;
+use crate::port::{ArenaNumber, Backlog, Burst, Frame, Payload, Port, TooLong};
 
 /// A queue of a port, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,6 +126,16 @@ pub struct TxQueue {
 }
 
 impl TxQueue {
+    /// Asks the device to let go of frames that it has sent (`rte_eth_tx_done_cleanup`), which it otherwise does when it sends more.
+    /// Not all drivers can.
+    #[cold]
+    fn clean_up(&mut self) {
+        if self.device.is_started() {
+            // SAFETY: started, which needed a queue that is set up; `configure` made one `TxQueue` for it, borrowed mutably here.
+            unsafe { sys::rte_eth_tx_done_cleanup(self.device.port().index(), self.queue.0, 0) };
+        }
+    }
+
     /// Moves frames into the transmit ring, oldest first, and leaves in `frames`, in order, those that it had no room for;
     /// returns how many went (`rte_eth_tx_burst`).
     ///
@@ -174,6 +186,8 @@ pub struct QueuePair {
     tx: TxQueue,
     pool: Arc<Mempool>,
     completes_checksums: bool,
+    /// Behind the queues: a port that closes gives its frames back first.
+    loans: Loans,
 }
 
 impl QueuePair {
@@ -183,10 +197,11 @@ impl QueuePair {
         queue: QueueId,
         pool: &Arc<Mempool>,
         completes_checksums: bool,
+        loans: Loans,
     ) -> Self {
         let rx = RxQueue { device: Arc::clone(device), queue, not_sync: PhantomData };
         let tx = TxQueue { device: Arc::clone(device), queue, not_sync: PhantomData };
-        Self { rx, tx, pool: Arc::clone(pool), completes_checksums }
+        Self { rx, tx, pool: Arc::clone(pool), completes_checksums, loans }
     }
 
     /// Whose queues they are.
@@ -241,6 +256,33 @@ impl Port for QueuePair {
     #[inline]
     fn completes_checksums(&self) -> bool {
         self.completes_checksums
+    }
+
+    /// By reference where the port was configured for it, the payload is long enough and its arena is on loan; else by one copy.
+    #[inline]
+    fn compose<'f>(
+        &mut self,
+        frame: &'f mut Mbuf,
+        header_len: usize,
+        payload: Payload<'_>,
+    ) -> Result<&'f mut [u8], TooLong> {
+        if self.loans.wants(payload) {
+            frame.resize(header_len)?;
+            if self.loans.attach(frame, payload, &self.pool) {
+                return Ok(frame.bytes_mut());
+            }
+        }
+        frame.compose(header_len, payload.bytes)
+    }
+
+    /// May take long where a device needs the memory mapped.
+    fn lend(&mut self, number: ArenaNumber, arena: &Arc<Arena>) {
+        self.loans.lend(number, arena);
+    }
+
+    fn reclaim(&mut self, number: ArenaNumber) -> bool {
+        let Self { tx, loans, .. } = self;
+        loans.reclaim(number, || tx.clean_up())
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! The catalogues that transfers still read: the current one, and older ones until their last transfer ends.
 
-use crate::files::Catalogue;
+use crate::files::{Arena, Catalogue};
 use crate::session::GENERATIONS;
 use std::sync::Arc;
 
@@ -34,12 +34,19 @@ impl Generations {
         }
     }
 
-    /// An old catalogue without readers. It is for the caller to drop: giving back its memory takes a while.
-    pub(super) fn take_unread(&mut self) -> Option<Arc<Catalogue>> {
-        let current = usize::from(self.current);
-        (0..LIVE).find_map(
-            |place| if place != current && self.readers[place] == 0 { self.places[place].take() } else { None },
-        )
+    /// An old catalogue without readers whose generation `may_go`. It is for the caller to drop: giving back its memory takes a
+    /// while.
+    pub(super) fn take_unread(&mut self, mut may_go: impl FnMut(u8) -> bool) -> Option<Arc<Catalogue>> {
+        let current = self.current;
+        (0..).zip(&mut self.places).zip(self.readers).find_map(|((generation, place), readers)| {
+            let unread = generation != current && readers == 0 && place.is_some();
+            if unread && may_go(generation) { place.take() } else { None }
+        })
+    }
+
+    /// The memory of a generation that is there.
+    pub(super) fn arena(&self, generation: u8) -> &Arc<Arena> {
+        self.get(generation).arena()
     }
 
     pub(super) const fn current(&self) -> u8 {

@@ -3,6 +3,7 @@
 
 use core::fmt;
 use core::ops::Range;
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
@@ -148,7 +149,7 @@ pub struct Catalogue {
     files: Vec<FileEntry>,
     counts: Vec<u64>,
     sums: SumTables,
-    arena: Arena,
+    arena: Arc<Arena>,
     total_bytes: u64,
 }
 
@@ -333,15 +334,15 @@ impl Catalogue {
         self.sums.memory_bytes()
     }
 
-    /// The memory that the file bytes are in, for DMA registration.
+    /// The memory that the file bytes are in, to be lent to ports.
     #[must_use]
-    pub const fn arena(&self) -> &Arena {
+    pub const fn arena(&self) -> &Arc<Arena> {
         &self.arena
     }
 
     /// What kind of pages that memory got.
     #[must_use]
-    pub const fn page_kind(&self) -> PageKind {
+    pub fn page_kind(&self) -> PageKind {
         self.arena.page_kind()
     }
 
@@ -520,7 +521,7 @@ impl CatalogueBuilder {
             files: self.files,
             counts: self.counts,
             sums: self.sums,
-            arena: self.arena.seal()?,
+            arena: Arc::new(self.arena.seal()?),
             total_bytes: self.total_bytes,
         })
     }

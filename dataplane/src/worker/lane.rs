@@ -2,6 +2,7 @@
 
 use super::counters::LaneCounters;
 use crate::engine::{Engine, Event, Outcome, Output};
+use crate::files::Catalogue;
 use crate::port::{BURST, Backlog, Burst, Payload, Port, TooLong};
 use crate::session::WorkerIndex;
 use crate::time::{Duration, Instant};
@@ -57,7 +58,7 @@ pub struct Lane<P: Port> {
 }
 
 impl<P: Port> Lane<P> {
-    /// Joins an engine to a port. `index` is this worker's place among the inboxes.
+    /// Joins an engine to a port, and lends the port the engine's files. `index` is this worker's place among the inboxes.
     #[must_use]
     pub fn new(
         engine: Engine,
@@ -66,7 +67,7 @@ impl<P: Port> Lane<P> {
         neighbourhood: Neighbourhood<P>,
         counters: Arc<LaneCounters>,
     ) -> Self {
-        Self {
+        let mut lane = Self {
             engine,
             port,
             burst: Burst::new(),
@@ -75,7 +76,33 @@ impl<P: Port> Lane<P> {
             index,
             neighbourhood,
             counters,
-        }
+        };
+        lane.lend_current();
+        lane
+    }
+
+    fn lend_current(&mut self) {
+        let (number, arena) = self.engine.current_arena();
+        self.port.lend(number, arena);
+    }
+
+    /// New transfers read `catalogue` from now on; running ones keep theirs.
+    ///
+    /// # Errors
+    /// Gives it back while too many older ones are still in use.
+    #[cold]
+    pub fn install(&mut self, catalogue: Arc<Catalogue>) -> Result<(), Arc<Catalogue>> {
+        self.engine.install(catalogue)?;
+        self.lend_current();
+        Ok(())
+    }
+
+    /// A catalogue that no transfer reads and no frame on its way refers to any more, to be dropped elsewhere: giving back its
+    /// memory takes a while.
+    #[cold]
+    pub fn take_unread_catalogue(&mut self) -> Option<Arc<Catalogue>> {
+        let Self { engine, port, .. } = self;
+        engine.take_unread_catalogue_if(|number| port.reclaim(number))
     }
 
     /// One turn of the loop; returns how many frames came in or went out.
