@@ -99,6 +99,7 @@ fn a_frame_comes_back_from_net_ring() {
     assert_eq!(bytes, [0x5a; 64]);
     // SAFETY: the mbuf is ours and not used again.
     unsafe { sys::bp_mbuf_free(received) };
+    a_loan_is_counted_and_its_segment_nobodys_own(pool);
     // SAFETY: the pool is alive.
     assert_eq!(unsafe { sys::rte_mempool_in_use_count(pool) }, 0);
 
@@ -110,4 +111,46 @@ fn a_frame_comes_back_from_net_ring() {
     unsafe { sys::rte_mempool_free(pool) };
     // SAFETY: EAL is up and nothing of it is used again.
     assert_eq!(unsafe { sys::rte_eal_cleanup() }, 0);
+}
+
+fn a_loan_is_counted_and_its_segment_nobodys_own(pool: *mut sys::rte_mempool) {
+    static LENT: [u8; 100] = [7; 100];
+    // SAFETY: no precondition.
+    let loan = unsafe { sys::bp_loan_new() };
+    assert!(!loan.is_null());
+    // SAFETY: the pool is alive.
+    let mbuf = unsafe { sys::bp_mbuf_alloc(pool) };
+    assert!(!mbuf.is_null());
+    // SAFETY: a fresh mbuf, a pool and a loan that are alive, and memory that stays.
+    assert!(unsafe { sys::bp_mbuf_attach_loan(mbuf, pool, loan, LENT.as_ptr().cast(), 100) });
+    // SAFETY: the mbuf is ours.
+    let tail = unsafe { sys::mbuf_next(mbuf) };
+    // SAFETY: both segments are ours.
+    assert!(!unsafe { sys::mbuf_is_own(tail) });
+    // SAFETY: as above.
+    assert!(unsafe { sys::mbuf_is_own(mbuf) });
+    // SAFETY: as above.
+    assert!(!unsafe { sys::mbuf_is_linear(mbuf) });
+    // SAFETY: as above.
+    assert_eq!(unsafe { sys::mbuf_span(tail) }.data.cast_const(), LENT.as_ptr());
+    // SAFETY: the loan is alive.
+    assert_eq!(unsafe { sys::bp_loan_references(loan) }, 1);
+    // SAFETY: the mbuf is ours and not used again.
+    unsafe { sys::bp_mbuf_free(mbuf) };
+    // SAFETY: the loan is alive.
+    assert_eq!(unsafe { sys::bp_loan_references(loan) }, 0);
+
+    // The pool gives both again, the one that referred to the loan with its own buffer.
+    // SAFETY: the pool is alive.
+    let first = unsafe { sys::bp_mbuf_alloc(pool) };
+    // SAFETY: as above.
+    let second = unsafe { sys::bp_mbuf_alloc(pool) };
+    for mbuf in [first, second] {
+        // SAFETY: a fresh mbuf of ours.
+        assert!(unsafe { sys::mbuf_is_own(mbuf) });
+        // SAFETY: as above, and not used again.
+        unsafe { sys::bp_mbuf_free(mbuf) };
+    }
+    // SAFETY: nothing refers to the loan.
+    unsafe { sys::bp_loan_free(loan) };
 }
