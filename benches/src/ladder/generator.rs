@@ -256,10 +256,7 @@ impl Generator {
                 continue;
             }
             for frame in core::mem::take(&mut self.burst) {
-                let bytes = frame.bytes();
-                let number = self.addressee(bytes).ok_or(LoadError::Stray)?;
-                let fresh = self.take_reply(number, bytes, replies)?;
-                count += u64::from(fresh);
+                count += u64::from(self.take_frame(&frame, replies)?.is_some());
             }
         }
         Ok(count)
@@ -276,12 +273,24 @@ impl Generator {
         batch.clear();
         port.receive(&mut self.burst);
         for frame in core::mem::take(&mut self.burst) {
-            let number = self.addressee(frame.bytes()).ok_or(LoadError::Stray)?;
-            if self.take_reply(number, frame.bytes(), replies)? {
+            if let Some(number) = self.take_frame(&frame, replies)? {
                 batch.push(number);
             }
         }
         Ok(())
+    }
+
+    /// The client that a frame has something new for. Payload that comes by reference is read only to be verified.
+    #[inline]
+    fn take_frame(&mut self, frame: &Mbuf, replies: Replies<'_>) -> Result<Option<u32>, LoadError> {
+        let number = self.addressee(frame.bytes()).ok_or(LoadError::Stray)?;
+        let fresh = if self.verify {
+            let whole: Vec<u8> = frame.segments().flatten().copied().collect();
+            self.take_reply(number, &whole, replies)?
+        } else {
+            self.take_reply(number, frame.bytes(), replies)?
+        };
+        Ok(fresh.then_some(number))
     }
 
     #[inline]

@@ -128,6 +128,7 @@ impl Machine {
             mtu: (mtu != MTU).then_some(mtu),
             checksum_offload: true,
             all_multicast: false,
+            zero_copy_min_bytes: control::defaults::ZERO_COPY_MIN_BYTES,
         };
         let pools = vec![Arc::clone(pool); queue_pairs.into()];
         let (mut device, pairs) = Device::configure(&self.eal, port, &config, &pools)?;

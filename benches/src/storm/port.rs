@@ -95,6 +95,8 @@ pub(crate) fn open(
         checksum_offload: true,
         // Neighbour discovery asks groups for clients.
         all_multicast: true,
+        // A client sends nothing of a file.
+        zero_copy_min_bytes: 0,
     };
     let (mut device, mut queues) = Device::configure(&eal, port, &config, &[pool])?;
     device.start()?;

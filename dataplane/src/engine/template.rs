@@ -11,6 +11,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of UDP header and TFTP header.
 const BEHIND_IP: usize = udp::HEADER_LEN + packet::HEADER_LEN;
+/// What these headers, and these with IPv4's, add to a length field.
+const UDP_ADDS: u16 = 12;
+const IPV4_ADDS: u16 = 32;
+const _: () = assert!(UDP_ADDS as usize == BEHIND_IP && IPV4_ADDS as usize == V4_LEN);
 const V4_LEN: usize = ipv4::HEADER_LEN + BEHIND_IP;
 const V6_LEN: usize = ipv6::HEADER_LEN + BEHIND_IP;
 
@@ -185,8 +189,8 @@ fn write_v4(
     *out = *template;
     let dst = session.client().ipv4_octets();
     let dst_sum = Sum::of(&dst);
-    let udp_len = block.len + BEHIND_IP as u16;
-    let ip_len = udp_len + ipv4::HEADER_LEN as u16;
+    let udp_len = block.len + UDP_ADDS;
+    let ip_len = block.len + IPV4_ADDS;
     out[2..4].copy_from_slice(&ip_len.to_be_bytes());
     if block.sum.is_some() {
         let checksum = ip_sum.combine(dst_sum).add_u16(ip_len).finish();
@@ -201,7 +205,7 @@ fn write_v4(
 fn write_v6(out: &mut [u8; V6_LEN], template: &[u8; V6_LEN], udp_sum: Sum, session: &Session, block: &Block) {
     *out = *template;
     let dst = session.client().ipv6_octets();
-    let udp_len = block.len + BEHIND_IP as u16;
+    let udp_len = block.len + UDP_ADDS;
     out[4..6].copy_from_slice(&udp_len.to_be_bytes());
     out[24..40].copy_from_slice(&dst);
     let (_, behind) = out.split_at_mut(ipv6::HEADER_LEN);

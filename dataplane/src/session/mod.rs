@@ -151,6 +151,7 @@ pub struct Session {
 }
 
 const GENERATION_BITS: u32 = 3;
+const GENERATION_MASK: u8 = (1 << GENERATION_BITS) - 1;
 
 /// Catalogue generations that may be alive at a time.
 pub const GENERATIONS: usize = 1 << GENERATION_BITS;
@@ -183,7 +184,7 @@ impl Session {
     #[must_use]
     #[inline]
     pub const fn generation(&self) -> u8 {
-        self.generation_and_sums & (GENERATIONS as u8 - 1)
+        self.generation_and_sums & GENERATION_MASK
     }
 
     /// The table that has the sums of its blocks, if they are kept.
