@@ -144,7 +144,7 @@ impl Engine {
 
     /// Handles one received frame. Returns its outcome, or `None` when it went to the worker that owns its flow, where it will
     /// have one.
-    #[inline]
+    #[inline(always)]
     pub fn handle<O: Output>(&mut self, now: Instant, frame: O::Frame, out: &mut O) -> Option<Outcome> {
         if !frame.is_linear() {
             return Some(Outcome::Chained);
@@ -162,7 +162,7 @@ impl Engine {
     }
 
     /// The session and the block that an ACK speaks of; `None` when the datagram is anything else.
-    #[inline]
+    #[inline(always)]
     fn find_acked(&self, datagram: &ShortDatagram) -> Option<(SlotId, u16)> {
         let block = ack_block(datagram.payload)?;
         let client = Client::from_ipv4(datagram.src, datagram.src_port);
@@ -173,6 +173,7 @@ impl Engine {
     }
 
     /// Any frame, whatever it is.
+    #[inline(never)]
     fn handle_any<O: Output>(&mut self, now: Instant, checks: Checks, frame: O::Frame, out: &mut O) -> Option<Outcome> {
         let parsed = match wire::parse(frame.bytes(), checks) {
             Ok(parsed) => parsed,

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 const FEW_SESSIONS: u32 = 4_096;
 
 /// File bytes that fit it.
-const FEW_BYTES: u64 = 1 << 20;
+const FEW_BYTES: u64 = 32 << 20;
 
 /// Bytes at the begin of a block that are asked for; what follows comes by itself, once a copy is under way.
 const PAYLOAD_AHEAD: u16 = 512;

@@ -88,7 +88,7 @@ impl Templates {
     }
 
     /// Writes all headers of a block to the front of `out`, which has [`header_len`](Self::header_len) bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(&self, out: &mut [u8], session: &Session, block: &Block) -> Result<(), TooLong> {
         let template = &self.each[usize::from(session.local())];
         let network = match session.vlan() {
@@ -178,7 +178,7 @@ impl Template {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn write_v4(
     out: &mut [u8; V4_LEN],
     template: &[u8; V4_LEN],
@@ -213,7 +213,7 @@ fn write_v6(out: &mut [u8; V6_LEN], template: &[u8; V6_LEN], udp_sum: Sum, sessi
 }
 
 /// `sum` is that of the pseudo-header without its length.
-#[inline]
+#[inline(always)]
 fn write_udp(out: &mut [u8], sum: Sum, udp_len: u16, session: &Session, block: &Block) {
     let Some(out) = out.first_chunk_mut::<BEHIND_IP>() else { return };
     let client_port = session.client().port();

@@ -96,7 +96,7 @@ impl From<BuildError> for LoadError {
 /// Reads the tree below `root` into memory. What may not or cannot be served is left out and reported, never an error.
 ///
 /// `progress` is called on this thread: after each directory, between the passes, and after each piece and file that this thread
-/// reads, which is one among [`LoadOptions::threads`]; with one thread after every piece and file.
+/// reads, which is one among `LoadOptions::threads`; with one thread after every piece and file.
 ///
 /// # Errors
 /// [`LoadError`], when there is nothing to load from or to load into.

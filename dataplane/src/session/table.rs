@@ -118,7 +118,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Miss`] when there is none.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, tid: u16, client: &Client) -> Result<SlotId, Miss> {
         let group = self.tids.group(tid).ok_or(Miss::NoSession)?;
         if group >= self.groups {

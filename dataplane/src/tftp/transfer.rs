@@ -304,7 +304,7 @@ impl Transfer {
     }
 
     /// Takes the next block of a stream of `len` bytes to send; only after [`may_send`](Self::may_send).
-    #[inline]
+    #[inline(always)]
     pub fn take_block(&mut self, now: Instant, len: u64, policy: &Policy) -> TakenBlock {
         if self.cursor == 0 {
             self.start_window(now);
@@ -336,7 +336,7 @@ impl Transfer {
     }
 
     /// The client says that everything up to `block` has arrived.
-    #[inline]
+    #[inline(always)]
     pub fn on_ack(&mut self, now: Instant, block: u16, policy: &Policy) -> AckEffect {
         if self.flags & (OFFERED | FINISHED) != 0 {
             return self.on_ack_outside(now, block, policy);
@@ -434,7 +434,7 @@ impl Transfer {
     }
 
     /// Bookkeeping of an ACK that brought something new, but left `unacked` blocks to be repeated.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self, now: Instant, unacked: u8, policy: &Policy) {
         let elapsed_us = low_micros(now).wrapping_sub(self.window_started);
         if unacked == 0 && !self.has(AMBIGUOUS) {
@@ -462,7 +462,7 @@ impl Transfer {
     }
 
     /// RFC 6298 §2.2 and §2.3, alpha = 1/8, beta = 1/4.
-    #[inline]
+    #[inline(always)]
     fn measure(&mut self, sample_us: u32, policy: &Policy) {
         let old_us = self.srtt_us_or_zero();
         let (srtt_us, variation_us) = if old_us == 0 {
