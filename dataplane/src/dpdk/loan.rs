@@ -227,8 +227,8 @@ impl Loans {
 
     /// Whether a payload is long enough to go by reference.
     #[inline]
-    pub(super) const fn wants(&self, payload: Payload<'_>) -> bool {
-        payload.bytes.len() >= self.min_bytes
+    pub(super) const fn wants(&self, len: usize) -> bool {
+        len >= self.min_bytes
     }
 
     /// Chains a reference to the payload behind a frame; false, and nothing done, where it has to be copied: the frame is not

@@ -266,13 +266,18 @@ impl Port for QueuePair {
         header_len: usize,
         payload: Payload<'_>,
     ) -> Result<&'f mut [u8], TooLong> {
-        if self.loans.wants(payload) {
+        if self.loans.wants(payload.bytes.len()) {
             frame.resize(header_len)?;
             if self.loans.attach(frame, payload, &self.pool) {
                 return Ok(frame.bytes_mut());
             }
         }
         frame.compose(header_len, payload.bytes)
+    }
+
+    #[inline]
+    fn copies(&self, len: u16) -> bool {
+        !self.loans.wants(usize::from(len))
     }
 
     /// May take long where a device needs the memory mapped.

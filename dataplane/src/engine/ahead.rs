@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 /// Live sessions whose lines fit the second-level cache: up to here nothing is gained.
 const FEW_SESSIONS: u32 = 4_096;
 
-/// File bytes that fit it.
+/// File bytes that a last-level cache may hold: up to here it is near enough, and asking costs more than it gains.
 const FEW_BYTES: u64 = 32 << 20;
 
 /// Bytes at the begin of a block that are asked for; what follows comes by itself, once a copy is under way.
@@ -62,10 +62,12 @@ impl Engine {
             }
             let file = catalogue.view(session.file);
             let (block, offset) = session.transfer.block_after_next_ack();
-            file.bytes(offset, PAYLOAD_AHEAD.min(session.transfer.blksize()))
-                .chunks(LINE)
-                .filter_map(<[u8]>::first)
-                .for_each(|byte| out.prefetch(byte));
+            if out.copies(session.transfer.blksize()) {
+                file.bytes(offset, PAYLOAD_AHEAD.min(session.transfer.blksize()))
+                    .chunks(LINE)
+                    .filter_map(<[u8]>::first)
+                    .for_each(|byte| out.prefetch(byte));
+            }
             if let Some(sum) = session.sum_table().and_then(|table| file.sum_line(table, block)) {
                 out.prefetch(sum);
             }

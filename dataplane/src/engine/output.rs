@@ -33,6 +33,9 @@ pub trait Output {
         payload: Payload<'_>,
     ) -> Result<&'f mut [u8], TooLong>;
 
+    /// Whether [`compose`](Self::compose) reads a payload of `len` bytes; else it only refers to it.
+    fn copies(&self, len: u16) -> bool;
+
     /// Brings a place near that will be read soon.
     fn prefetch<T>(&self, place: &T);
 

@@ -139,6 +139,10 @@ impl<P: Port> Port for Faulty<P> {
         self.port.compose(frame, header_len, payload)
     }
 
+    fn copies(&self, len: u16) -> bool {
+        self.port.copies(len)
+    }
+
     fn lend(&mut self, number: ArenaNumber, arena: &Arc<Arena>) {
         self.port.lend(number, arena);
     }

@@ -145,6 +145,12 @@ pub trait Port {
         frame.compose(header_len, payload.bytes)
     }
 
+    /// Whether [`compose`](Self::compose) reads a payload of `len` bytes; else it only refers to it.
+    #[inline]
+    fn copies(&self, _len: u16) -> bool {
+        true
+    }
+
     /// Lets frames refer to an arena's bytes from now on. A port that copies needs no such thing.
     fn lend(&mut self, _number: ArenaNumber, _arena: &Arc<Arena>) {}
 

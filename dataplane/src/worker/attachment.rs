@@ -67,6 +67,14 @@ impl<P: Port, L: Pool<Frame = P::Frame>> Port for Attachment<P, L> {
         }
     }
 
+    #[inline]
+    fn copies(&self, len: u16) -> bool {
+        match self {
+            Self::Queue(port) => port.copies(len),
+            Self::Relay { .. } => true,
+        }
+    }
+
     fn lend(&mut self, number: ArenaNumber, arena: &Arc<Arena>) {
         if let Self::Queue(port) = self {
             port.lend(number, arena);

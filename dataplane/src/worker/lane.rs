@@ -325,6 +325,11 @@ impl<P: Port> Output for Sink<'_, P> {
     }
 
     #[inline]
+    fn copies(&self, len: u16) -> bool {
+        self.port.copies(len)
+    }
+
+    #[inline]
     fn prefetch<T>(&self, place: &T) {
         self.port.prefetch(place);
     }

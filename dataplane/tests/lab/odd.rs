@@ -70,6 +70,9 @@ impl Output for Offloading {
     ) -> Result<&'f mut [u8], TooLong> {
         frame.compose(header_len, payload.bytes)
     }
+    fn copies(&self, _: u16) -> bool {
+        true
+    }
     fn prefetch<T>(&self, _: &T) {}
     fn hand_over(&mut self, _: WorkerIndex, frame: OddFrame) -> Result<(), OddFrame> {
         Err(frame)
