@@ -2,7 +2,9 @@
 //! counts from the moment at which its ACK was due. R1 and R2 in turn, at the same number of ACKs per second: half of what R2
 //! answers when ACKs are always due, generator included.
 //!
-//! Generator and rung share one thread, so the generator's own time is part of every latency, on both rungs alike.
+//! Generator and rung share one thread, so the generator's own time is part of every latency, on both rungs alike: the ratio is
+//! nearer to 1 than that of the rungs alone. R2's sessions are opened within a few milliseconds, as in a storm; their timers
+//! fall due together ever after, every 50 ms of the engine's time, and the polls that look at them are in R2's tail.
 
 use super::case::{CaseError, Clock, Effort, Load, Station, full_station, open_all};
 use super::content::{Layout, Regime};
