@@ -8,10 +8,12 @@ mod case;
 mod content;
 mod generator;
 mod hugepages;
+mod latency;
 mod memory;
 mod one_block;
 mod report;
 mod rungs;
+mod scaling;
 mod setup;
 mod statistics;
 mod verify;
@@ -62,7 +64,7 @@ pub(crate) struct Args {
     /// A few cases in a few seconds; what is given besides is kept.
     #[arg(long)]
     quick: bool,
-    /// Leave out the one-block transfers and the memory of a session.
+    /// Leave out the one-block transfers, the memory of a session, the second worker and the latency.
     #[arg(long)]
     only_pairs: bool,
     /// CPU to measure on.
@@ -145,6 +147,8 @@ fn begin_report(port: &'static str, machine: &Machine, clock: &Clock, effort: &E
         cases: Vec::new(),
         one_block: None,
         bytes_per_session: None,
+        scaling: None,
+        latency: None,
     }
 }
 
@@ -167,7 +171,8 @@ fn run_on_rings(args: &Args) -> Result<Report, Failure> {
     let points = points(args);
     let effort = effort(args);
     let began = Instant::now();
-    let mut machine = Machine::start(args.cpu)?;
+    let second_cpu = if args.only_pairs { None } else { setup::second_cpu(args.cpu) };
+    let mut machine = Machine::start(args.cpu, second_cpu)?;
     let clock = Clock::new(machine.tsc);
     let mut report = begin_report("net_ring", &machine, &clock, &effort);
     let cache_bytes = report.machine.last_level_cache_bytes;
@@ -185,6 +190,10 @@ fn run_on_rings(args: &Args) -> Result<Report, Failure> {
         let plain = one_block::measure(&mut machine, &clock, &effort, false).map_err(failed("one block"))?;
         let oack = one_block::measure(&mut machine, &clock, &effort, true).map_err(failed("one block, OACK"))?;
         report.one_block = Some((plain, oack));
+        eprintln!("ladder: two workers");
+        report.scaling = Some(scaling::measure(&mut machine, &clock, &effort).map_err(failed("two workers"))?);
+        eprintln!("ladder: latency at half load");
+        report.latency = Some(latency::measure(&mut machine, &clock, &effort).map_err(failed("latency"))?);
     }
     let mut kept: Option<(Layout, Arc<Catalogue>)> = None;
     for (number, point) in points.iter().enumerate() {

@@ -25,6 +25,30 @@ fn a_short_ladder_gives_all_figures() {
     ] {
         assert!(report[field].is_number(), "{field}: {}", report[field]);
     }
+    // A machine with one CPU, or one whose others leave no quiet moment, says why there is no figure.
+    let (scaling, latency) = (&report["scaling"], &report["latency"]);
+    if report["workers_2_over_1"].is_null() {
+        assert!(report["workers_2_over_1_missing"].is_string(), "{report}");
+    } else {
+        assert_eq!(report["workers_2_over_1"], scaling["ratio"]["median"]);
+        for worker in 0..2 {
+            assert!(scaling["cpus"][worker].is_u64() && scaling["efficiency"][worker].is_number(), "{scaling}");
+            assert!(scaling["alone"][worker]["median"].is_number(), "{scaling}");
+            assert!(scaling["together"][worker]["median"].is_number(), "{scaling}");
+        }
+        assert_ne!(scaling["cpus"][0], scaling["cpus"][1]);
+    }
+    if latency.is_null() {
+        assert!(report["latency_missing"].is_string(), "{report}");
+    } else {
+        for rung in ["r1", "r2"] {
+            let (p50, p99) = (latency[rung]["p50_ns"].as_u64(), latency[rung]["p99_ns"].as_u64());
+            assert!(p50 > Some(0) && p50 <= p99, "{latency}");
+        }
+        for field in ["ratio_p50", "ratio_p99", "load_per_s"] {
+            assert!(latency[field].is_number(), "{field}: {latency}");
+        }
+    }
     let cases = report["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 6);
     for case in cases {

@@ -7,13 +7,14 @@ use super::content::{ContentError, Regime};
 use super::generator::{Batch, Generator, LoadError, PREFIX_LEN, Replies, SERVER, Shape};
 use super::report::Case as Record;
 use super::rungs::{Bare, Full, FullConfig, Null, Rung};
-use super::setup::{Machine, SetupError, mtu};
+use super::setup::{Link, Machine, SetupError, mtu};
 use super::statistics::{Stopwatch, Windows, noise, reading_cost};
 use core::net::IpAddr;
-use dataplane::dpdk::{QueuePair, Tsc};
+use dataplane::dpdk::{LaunchError, QueuePair, Tsc, WorkerPanic};
 use dataplane::engine::{LocalAddress, TooManyAddresses};
 use dataplane::files::Catalogue;
 use dataplane::time::Duration;
+use hdrhistogram::CreationError;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -47,6 +48,15 @@ pub(crate) enum CaseError {
     /// Replies are missing or wrong.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The second worker was not launched.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The second worker died.
+    #[error(transparent)]
+    Panic(#[from] WorkerPanic),
+    /// No histogram.
+    #[error(transparent)]
+    Histogram(#[from] CreationError),
 }
 
 /// What is varied.
@@ -84,6 +94,11 @@ impl<R: Rung> Station<R> {
         &mut self.rung
     }
 
+    /// The rung, and the generator's end of its link.
+    pub(crate) fn ends(&mut self) -> (&mut R, &mut QueuePair) {
+        (&mut self.rung, &mut self.link)
+    }
+
     /// Polls until `expected` replies are there; returns the cycles of the polls.
     #[inline]
     fn poll_until(
@@ -110,7 +125,7 @@ impl<R: Rung> Station<R> {
 
     /// One burst of ACKs and its replies; returns cycles and pairs.
     #[inline]
-    fn turn(
+    pub(crate) fn turn(
         &mut self,
         clock: &Clock,
         generator: &mut Generator,
@@ -142,7 +157,7 @@ impl<R: Rung> Station<R> {
     }
 
     /// Begins the transfers of a batch anew whose files end.
-    fn renew(&mut self, clock: &Clock, generator: &mut Generator, batch: &Batch) -> Result<(), LoadError> {
+    pub(crate) fn renew(&mut self, clock: &Clock, generator: &mut Generator, batch: &Batch) -> Result<(), LoadError> {
         let over = generator.exhausted(batch);
         if over.is_empty() {
             return Ok(());
@@ -182,7 +197,12 @@ impl<R: Rung> Station<R> {
     }
 
     /// Checks every byte of some bursts of replies. That takes long, and the engine's time does not count it.
-    fn verify(&mut self, clock: &Clock, generator: &mut Generator, load: &Load<'_>) -> Result<(), LoadError> {
+    pub(crate) fn verify(
+        &mut self,
+        clock: &Clock,
+        generator: &mut Generator,
+        load: &Load<'_>,
+    ) -> Result<(), LoadError> {
         generator.verify = true;
         for _ in 0..VERIFIED_BURSTS {
             let batch = generator.next_batch();
@@ -198,6 +218,7 @@ impl<R: Rung> Station<R> {
 }
 
 /// The TSC, and what reading it costs.
+#[derive(Clone, Copy)]
 pub(crate) struct Clock {
     pub(crate) tsc: Tsc,
     pub(crate) reading_cost: u64,
@@ -210,10 +231,10 @@ impl Clock {
 }
 
 /// What is sent to a rung, and what comes back.
-struct Load<'a> {
-    frame_len: usize,
-    replies_per_frame: u64,
-    replies: Replies<'a>,
+pub(crate) struct Load<'a> {
+    pub(crate) frame_len: usize,
+    pub(crate) replies_per_frame: u64,
+    pub(crate) replies: Replies<'a>,
 }
 
 /// Opens all transfers of a generator: request, first reply, first window.
@@ -243,6 +264,17 @@ pub(crate) fn full_station(
     sessions: u32,
 ) -> Result<Station<Full>, CaseError> {
     let link = machine.link(blksize)?;
+    Ok(full_station_on(link, machine.tsc, catalogue, blksize, sessions)?)
+}
+
+/// An R2 on this link.
+pub(crate) fn full_station_on(
+    link: Link,
+    tsc: Tsc,
+    catalogue: &Arc<Catalogue>,
+    blksize: u16,
+    sessions: u32,
+) -> Result<Station<Full>, TooManyAddresses> {
     let config = FullConfig {
         catalogue: Arc::clone(catalogue),
         mac: SERVER.mac,
@@ -250,7 +282,7 @@ pub(crate) fn full_station(
         mtu: mtu(blksize),
         sessions,
     };
-    Ok(Station::new("R2", Full::new(link.server, config, machine.tsc)?, link.generator))
+    Ok(Station::new("R2", Full::new(link.server, config, tsc)?, link.generator))
 }
 
 /// Measures one case.

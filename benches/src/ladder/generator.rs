@@ -170,8 +170,14 @@ impl Generator {
 
     /// The next burst of clients, in random order; all come up before any comes up again.
     pub(crate) fn next_batch(&mut self) -> Batch {
+        self.next_clients(BURST)
+    }
+
+    /// The same, at most `count` of them and at most a burst.
+    #[inline]
+    pub(crate) fn next_clients(&mut self, count: usize) -> Batch {
         let mut batch = Batch::new();
-        while !batch.is_full() && batch.len() < self.order.len() {
+        while batch.len() < count.min(BURST).min(self.order.len()) {
             batch.push(self.order[self.next]);
             self.next = if self.next + 1 == self.order.len() { 0 } else { self.next + 1 };
         }

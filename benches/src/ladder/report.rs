@@ -1,6 +1,8 @@
 //! The result: a record per case, the figures that others read, a table for people.
 
 use super::content::Regime;
+use super::latency::Latency;
+use super::scaling::Scaling;
 use super::statistics::Summary;
 use serde::Serialize;
 use std::fmt::{self, Write};
@@ -85,6 +87,10 @@ pub(crate) struct Report {
     /// Cycles per one-block transfer: without options, with an OACK.
     pub(crate) one_block: Option<(Summary, Summary)>,
     pub(crate) bytes_per_session: Option<f64>,
+    /// Two workers against one, or why not.
+    pub(crate) scaling: Option<Result<Scaling, &'static str>>,
+    /// Latency at half load, or why not.
+    pub(crate) latency: Option<Result<Latency, &'static str>>,
 }
 
 /// The JSON document.
@@ -103,6 +109,13 @@ struct Document<'a> {
     one_block_cycles: Option<Summary>,
     one_block_oack_cycles: Option<Summary>,
     bytes_per_session: Option<f64>,
+    workers_2_over_1: Option<f64>,
+    /// Why there is none, when it was to be measured.
+    workers_2_over_1_missing: Option<&'a str>,
+    scaling: Option<Scaling>,
+    latency: Option<Latency>,
+    /// Why there is none, when it was to be measured.
+    latency_missing: Option<&'a str>,
     cases: Vec<CaseLine<'a>>,
 }
 
@@ -137,6 +150,11 @@ impl Report {
             one_block_cycles: self.one_block.map(|(plain, _)| plain),
             one_block_oack_cycles: self.one_block.map(|(_, oack)| oack),
             bytes_per_session: self.bytes_per_session,
+            workers_2_over_1: self.scaling.and_then(Result::ok).map(|scaling| scaling.ratio.median),
+            workers_2_over_1_missing: self.scaling.and_then(Result::err),
+            scaling: self.scaling.and_then(Result::ok),
+            latency: self.latency.and_then(Result::ok),
+            latency_missing: self.latency.and_then(Result::err),
             cases: self
                 .cases
                 .iter()
@@ -219,6 +237,73 @@ impl fmt::Display for Report {
         if let Some(bytes) = self.bytes_per_session {
             writeln!(f, "memory per live session: {bytes:.1} bytes resident")?;
         }
+        match &self.scaling {
+            Some(Ok(scaling)) => show_scaling(f, scaling)?,
+            Some(Err(reason)) => writeln!(f, "two workers over one: not measured: {reason}")?,
+            None => {}
+        }
+        match &self.latency {
+            Some(Ok(latency)) => show_latency(f, latency)?,
+            Some(Err(reason)) => writeln!(f, "latency at half load: not measured: {reason}")?,
+            None => {}
+        }
         Ok(())
     }
+}
+
+fn show_scaling(f: &mut fmt::Formatter<'_>, scaling: &Scaling) -> fmt::Result {
+    let Scaling { cpus, same_core, alone, together, efficiency, ratio } = scaling;
+    writeln!(
+        f,
+        "two workers over one: {:.3} ({:.3}..{:.3}) on CPUs {} and {}{}, {} rounds, {} dropped",
+        ratio.median,
+        ratio.p10,
+        ratio.p90,
+        cpus[0],
+        cpus[1],
+        match same_core {
+            Some(true) => ", two threads of one core",
+            Some(false) => ", two cores",
+            None => "",
+        },
+        ratio.windows,
+        ratio.dropped,
+    )?;
+    for worker in 0..cpus.len() {
+        let (alone, together) = (&alone[worker], &together[worker]);
+        writeln!(
+            f,
+            "  CPU {}: R2 alone {:.1} ({:.0}..{:.0}) cycles per pair, with the other one {:.1} ({:.0}..{:.0}): {:.3}",
+            cpus[worker],
+            alone.median,
+            alone.p10,
+            alone.p90,
+            together.median,
+            together.p10,
+            together.p90,
+            efficiency[worker],
+        )?;
+    }
+    Ok(())
+}
+
+fn show_latency(f: &mut fmt::Formatter<'_>, latency: &Latency) -> fmt::Result {
+    let Latency { r1, r2, ratio_p50, ratio_p99, rounds_p50, rounds_p99, load_per_s } = latency;
+    writeln!(f, "latency at {:.2} M ACKs/s, generator included:", load_per_s / 1e6)?;
+    for (name, rung) in [("R1", r1), ("R2", r2)] {
+        writeln!(
+            f,
+            "  {name}: p50 {} ns, p99 {} ns; {:.2} M/s when ACKs are always due; {} replies, {} slices dropped",
+            rung.p50_ns,
+            rung.p99_ns,
+            rung.saturated_per_s / 1e6,
+            rung.samples,
+            rung.dropped,
+        )?;
+    }
+    writeln!(
+        f,
+        "  R2 over R1: p50 {ratio_p50:.3} (rounds {:.3}, {:.3}..{:.3}), p99 {ratio_p99:.3} (rounds {:.3}, {:.3}..{:.3})",
+        rounds_p50.median, rounds_p50.p10, rounds_p50.p90, rounds_p99.median, rounds_p99.p10, rounds_p99.p90,
+    )
 }

@@ -153,7 +153,7 @@ pub(crate) fn ratio(count: u64, by: u64) -> f64 {
 }
 
 /// How often this thread was taken off its CPU; a kernel that does not tell counts none.
-fn involuntary_switches() -> i64 {
+pub(crate) fn involuntary_switches() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
 }
 
