@@ -75,6 +75,11 @@ impl Windows {
         }
     }
 
+    /// Whether the last round has an undisturbed window.
+    pub(crate) fn last_round_counts(&self) -> bool {
+        self.rounds.last().is_some_and(|&begins| begins < self.values.len())
+    }
+
     /// The medians of the rounds; a round without a good window has none.
     pub(crate) fn round_medians(&self) -> Vec<Option<f64>> {
         let ends = self.rounds.iter().skip(1).chain([&self.values.len()]).copied().collect::<Vec<_>>();
@@ -214,6 +219,7 @@ mod tests {
         assert_eq!(noise(&first, &second), 10.0);
         assert_eq!(noise(&first, &first), 0.0);
         let gap = windows(&[&[None], &[Some(26.0)]]);
+        assert!(gap.last_round_counts() && !windows(&[&[Some(1.0)], &[None]]).last_round_counts());
         assert_eq!(gap.round_medians(), [None, Some(26.0)]);
         assert_eq!(noise(&first, &gap), 11.0);
     }
