@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import itertools
 import socket
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 import tftp
 from lab import Namespace
 
+_SO_RCVBUFFORCE = 33
 _SOL_PACKET, _PACKET_AUXDATA, _ETH_P_ALL = 263, 8, 3
 _VLAN_VALID = 0x10
 IPV4, ARP, VLAN, IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
@@ -107,6 +109,8 @@ class RawHost:
     def __init__(self, ns: Namespace, link: str, server: str, address: str = "10.99.0.50") -> None:
         self.socket = ns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        # A flood's answers must not push out the one that is waited for.
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         self.socket.bind((link, _ETH_P_ALL))
         self.mac = self.socket.getsockname()[4]
         self.server, self.address = server, address
@@ -137,6 +141,13 @@ class RawHost:
             if heard and heard.dport == dport:
                 return heard
         return None
+
+    def forget(self) -> None:
+        """Throws away what came so far, such as the answers to a flood."""
+        self.socket.settimeout(0.05)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.socket.recv(64)
 
     def arp_request(self, target: str, source: str | None = None) -> bytes:
         """A broadcast question for `target`'s MAC."""

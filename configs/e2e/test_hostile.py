@@ -486,6 +486,7 @@ def test_40_requests_from_one_address(raw: RawHost, content: Content, kind: str)
 def test_41_requests_from_forged_addresses(raw: RawHost, session: Session, content: Content, kind: str) -> None:
     for number in range(2000):
         raw.send(raw.udp(rrq("m1"), 2000 + number, source=f"10.200.{number // 250}.{1 + number % 250}"))
+    raw.forget()
     if kind == "bypassd":
         session.goes_on(1)
         genuine(raw, content)
@@ -495,10 +496,11 @@ def test_42_not_found_flood(raw: RawHost, quiet_server: Server, content: Content
     if kind != "bypassd":
         pytest.skip("stock servers answer each")
     source, port = fresh_source(), raw.port()
-    for _ in range(2000):
+    for _ in range(5000):
         raw.send(raw.udp(rrq("nothing"), port, source=source))
     answers = 0
     while raw.hear(port, SILENCE) is not None:
         answers += 1
-    assert 0 < answers < 1000, f"{answers} errors for 2000 requests"
+    # 1000 in a second, and two seconds' worth at once.
+    assert 2000 <= answers < 4000, f"{answers} errors for 5000 requests"
     genuine(raw, content)

@@ -16,8 +16,8 @@ use crate::wire::{Flow, Sum};
 /// Blocks that one session may send before the next one has its turn.
 const SHARE: u32 = 8;
 
-/// Sessions whose timers are looked at in one poll.
-const TIMERS_PER_POLL: u32 = 64;
+/// Sessions whose timers are looked at in one poll: more would be a pause that the frames of the next burst notice.
+const TIMERS_PER_POLL: u32 = 16;
 
 impl Engine {
     /// A datagram to one of our own TIDs.
