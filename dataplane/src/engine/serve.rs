@@ -354,22 +354,26 @@ impl Supplies<'_> {
         }
         let catalogue = self.generations.get(session.generation());
         let header_len = self.templates.header_len(session);
+        let offload = out.completes_checksums();
         let (block, composed) = if session.transfer.is_netascii() {
             let block = session.transfer.take_block(now, catalogue.netascii_len(session.file), self.policy);
-            (block, compose_netascii(&mut frame, header_len, catalogue, session.file, &block))
+            let composed = compose_netascii(&mut frame, header_len, catalogue, session.file, &block);
+            (block, composed.map(|(header, made)| (header, (!offload).then(|| Sum::of(made)))))
         } else {
             let file = catalogue.view(session.file);
             let block = session.transfer.take_block(now, file.len(), self.policy);
             let bytes = file.bytes(block.offset, block.bytes);
-            let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));
+            let sum = (!offload).then(|| {
+                let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));
+                kept.unwrap_or_else(|| Sum::of(bytes))
+            });
             let payload = Payload { bytes, arena: ArenaNumber(session.generation()) };
             let composed = out.compose(&mut frame, header_len, payload);
-            (block, composed.map(|header| (header, kept.unwrap_or_else(|| Sum::of(bytes)))))
+            (block, composed.map(|header| (header, sum)))
         };
-        let offload = out.completes_checksums();
         let written = composed.and_then(|(header, sum)| {
             let number = low_bits(u64::from(block.number));
-            let block = Block { tid, number, len: block.bytes, sum: (!offload).then_some(sum) };
+            let block = Block { tid, number, len: block.bytes, sum };
             self.templates.write(header, session, &block)
         });
         if written.is_ok() {
@@ -386,7 +390,7 @@ impl Supplies<'_> {
     }
 }
 
-/// A block of a file as netascii, which has to be made; returns the place for its headers and its sum.
+/// A block of a file as netascii, which has to be made; returns the place for its headers, and the block.
 #[cold]
 fn compose_netascii<'f, F: Frame>(
     frame: &'f mut F,
@@ -394,9 +398,9 @@ fn compose_netascii<'f, F: Frame>(
     catalogue: &Catalogue,
     file: FileId,
     block: &TakenBlock,
-) -> Result<(&'f mut [u8], Sum), TooLong> {
+) -> Result<(&'f mut [u8], &'f [u8]), TooLong> {
     frame.resize(header_len + usize::from(block.bytes))?;
     let (header, place) = frame.bytes_mut().split_at_mut(header_len);
     catalogue.read_netascii(file, block.offset, place);
-    Ok((header, Sum::of(place)))
+    Ok((header, place))
 }
