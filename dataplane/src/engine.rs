@@ -403,13 +403,9 @@ impl Engine {
         self.generations.install(catalogue)
     }
 
-    /// A catalogue that no transfer reads any more, to be dropped elsewhere: giving back its memory takes a while.
-    pub fn take_unread_catalogue(&mut self) -> Option<Arc<Catalogue>> {
-        self.take_unread_catalogue_if(|_| true)
-    }
-
-    /// The same, but only one whose arena `may_go`, since a port that it was lent to has given it back.
-    pub fn take_unread_catalogue_if(&mut self, mut may_go: impl FnMut(ArenaNumber) -> bool) -> Option<Arc<Catalogue>> {
+    /// A catalogue that no transfer reads any more and whose arena `may_go`, since a port that it was lent to has given it back; to
+    /// be dropped elsewhere: giving back its memory takes a while.
+    pub fn take_unread_catalogue(&mut self, mut may_go: impl FnMut(ArenaNumber) -> bool) -> Option<Arc<Catalogue>> {
         self.generations.take_unread(|generation| may_go(ArenaNumber(generation)))
     }
 

@@ -201,8 +201,8 @@ fn a_transfer_keeps_the_generation_that_it_began_with() {
     let request = lab::client::read_request("file", "octet", &[]);
     // A second client begins by hand, the catalogue changes, then the model client begins.
     network.bench.exchange(&Host::v4(3).datagram(3_000, 69, &request));
-    network.bench.lane.engine_mut().install(catalogue(2, &[("file", new.clone())])).unwrap();
-    assert!(network.bench.lane.engine_mut().take_unread_catalogue().is_none(), "the old one still has a reader");
+    network.bench.lane.install(catalogue(2, &[("file", new.clone())])).unwrap();
+    assert!(network.bench.lane.take_unread_catalogue().is_none(), "the old one still has a reader");
     network.run(60, "new generation");
     assert!(network.clients[0].received == new);
     let tid = {
@@ -215,5 +215,5 @@ fn a_transfer_keeps_the_generation_that_it_began_with() {
     let (_, _, payload) = lab::frames::read_datagram(&replies[0]).unwrap();
     assert_eq!(&payload[4..], &old[512..1_024]);
     network.bench.exchange(&Host::v4(3).datagram(3_000, tid, &[0, 5, 0, 0]));
-    assert!(network.bench.lane.engine_mut().take_unread_catalogue().is_some());
+    assert!(network.bench.lane.take_unread_catalogue().is_some());
 }

@@ -3,7 +3,7 @@
 use super::interface::Interface;
 use crate::port::{ChecksumRequest, Frame, TooLong};
 use crate::session::Session;
-use crate::wire::{Addresses, EtherType, Flow, MacAddr, Protocol, Sum, VlanTag, ethernet, ipv4, ipv6, udp};
+use crate::wire::{Addresses, EtherType, Flow, Protocol, Sum, ethernet, ipv4, ipv6, udp};
 use core::net::IpAddr;
 
 /// Link header and flow of a datagram that goes out.
@@ -22,19 +22,14 @@ impl Envelope {
 
     /// To the client of a session, from its TID; the way was fixed when the session began.
     pub(super) fn of_session(interface: &Interface, session: &Session, tid: u16) -> Self {
-        let route = session.route();
         let client = session.client();
-        let (addresses, ether_type) = match (interface.address(route.local), client.ip()) {
+        let (addresses, ether_type) = match (interface.address(session.local()), client.ip()) {
             (IpAddr::V6(src), IpAddr::V6(dst)) => (Addresses::V6 { src, dst }, EtherType::IPV6),
             (IpAddr::V4(src), IpAddr::V4(dst)) => (Addresses::V4 { src, dst }, EtherType::IPV4),
             _ => unreachable!("client and our address are of one family: they came from one datagram"),
         };
-        let link = ethernet::Header {
-            dst: MacAddr(route.client_mac),
-            src: interface.mac(),
-            vlan: route.vlan.map(VlanTag),
-            ether_type,
-        };
+        let link =
+            ethernet::Header { dst: session.client_mac(), src: interface.mac(), vlan: session.vlan(), ether_type };
         Self { link, flow: Flow { addresses, src_port: tid, dst_port: client.port() } }
     }
 

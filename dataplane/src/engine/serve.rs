@@ -9,7 +9,7 @@ use crate::files::{Catalogue, FileId};
 use crate::port::{ArenaNumber, Frame, Payload, TooLong};
 use crate::session::{Client, List, Miss, Session, SlotId};
 use crate::tftp::transfer::{TakenBlock, low_bits};
-use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, Policy, REQUEST_PORT};
+use crate::tftp::{AckEffect, DeadlineEffect, ErrorCode, Packet, Policy, REQUEST_PORT, Transfer};
 use crate::time::Instant;
 use crate::wire::{Flow, Sum};
 
@@ -219,7 +219,6 @@ impl Engine {
     }
 
     fn run_due<O: Output>(&mut self, now: Instant, out: &mut O) {
-        let max_secs = self.policy.max_transfer.micros() / 1_000_000;
         for _ in 0..TIMERS_PER_POLL {
             if out.room() == 0 {
                 return;
@@ -237,7 +236,7 @@ impl Engine {
             }
             let transfer = &self.table.get(slot).transfer;
             let left = transfer.deadline().millis_left(now);
-            if left > 0 && transfer.is_proven() && u64::from(transfer.age_secs(now)) < max_secs {
+            if left > 0 && transfer.is_proven() && !self.is_overdue(transfer, now) {
                 // It was heard of meanwhile, as nearly all are: nothing is due yet.
                 self.timers.schedule(slot, now, left);
             } else {
@@ -249,11 +248,10 @@ impl Engine {
     #[cold]
     fn on_timer<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
         let random = u32::try_from(self.random.next_u64() >> 32).unwrap_or_default();
-        let transfer = &mut self.table.get_mut(slot).transfer;
-        if !transfer.is_finished() && u64::from(transfer.age_secs(now)) * 1_000_000 >= self.policy.max_transfer.micros()
-        {
+        if self.is_overdue(&self.table.get(slot).transfer, now) {
             return self.end(slot, Ending::Overdue, out);
         }
+        let transfer = &mut self.table.get_mut(slot).transfer;
         match transfer.on_deadline(now, &self.policy, random) {
             DeadlineEffect::NotYet => {}
             DeadlineEffect::OfferAgain => match out.allocate() {
@@ -274,6 +272,11 @@ impl Engine {
         self.wake_at_deadline(now, slot);
     }
 
+    /// Whether a transfer that is not done has lasted longer than any may.
+    fn is_overdue(&self, transfer: &Transfer, now: Instant) -> bool {
+        !transfer.is_finished() && u64::from(transfer.age_secs(now)) * 1_000_000 >= self.policy.max_transfer.micros()
+    }
+
     /// Puts a session where its next deadline is found.
     pub(super) fn wake_at_deadline(&mut self, now: Instant, slot: SlotId) {
         let transfer = &self.table.get(slot).transfer;
@@ -288,10 +291,15 @@ impl Engine {
     /// The client has answered from its address: it now counts as real, and its deadline may have come nearer.
     #[cold]
     fn prove(&mut self, now: Instant, slot: SlotId) {
-        let place = self.unproven_by_address.place(&self.table.get(slot).client());
-        self.unproven -= 1;
-        self.unproven_by_address.remove(place);
+        self.count_proven_or_gone(&self.table.get(slot).client());
         self.wake_at_deadline(now, slot);
+    }
+
+    /// One unproven session of this client less.
+    fn count_proven_or_gone(&mut self, client: &Client) {
+        self.unproven -= 1;
+        let place = self.unproven_by_address.place(client);
+        self.unproven_by_address.remove(place);
     }
 
     /// The last block was acknowledged. The session stays for a while, to take late repeats (rule g), but reads no more.
@@ -305,14 +313,12 @@ impl Engine {
 
     /// Frees a session, whatever state it is in. A finished one has already been reported.
     pub(super) fn end<O: Output>(&mut self, slot: SlotId, ending: Ending, out: &mut O) {
-        let session = self.table.get(slot);
+        let session = *self.table.get(slot);
         if session.transfer.is_finished() {
             self.lingering -= 1;
         } else {
             if !session.transfer.is_proven() {
-                self.unproven -= 1;
-                let place = self.unproven_by_address.place(&session.client());
-                self.unproven_by_address.remove(place);
+                self.count_proven_or_gone(&session.client());
             }
             self.generations.end_reading(session.generation());
             out.report(Event::Ended(ending));

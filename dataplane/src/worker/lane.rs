@@ -102,7 +102,7 @@ impl<P: Port> Lane<P> {
     #[cold]
     pub fn take_unread_catalogue(&mut self) -> Option<Arc<Catalogue>> {
         let Self { engine, port, .. } = self;
-        engine.take_unread_catalogue_if(|number| port.reclaim(number))
+        engine.take_unread_catalogue(|number| port.reclaim(number))
     }
 
     /// One turn of the loop; returns how many frames came in or went out.
