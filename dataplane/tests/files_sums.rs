@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 
 use dataplane::files::{
-    BLOCK_SIZES, Catalogue, CatalogueBuilder, FileId, GenerationId, LoadOptions, Name, NameOptions, load,
+    BLOCK_SIZES, Catalogue, CatalogueBuilder, FileId, GenerationId, LoadOptions, Name, NameOptions, SumTable, load,
 };
 use dataplane::wire::Sum;
 use proptest::prelude::*;
@@ -18,14 +18,14 @@ fn check_file(catalogue: &Catalogue, id: FileId, bytes: &[u8]) {
     let len = bytes.len() as u64;
     for blksize in BLOCK_SIZES {
         let size = u64::from(blksize);
-        let table = Catalogue::sum_table(blksize).unwrap();
+        let table = SumTable::of(blksize).unwrap();
         for block in 0..=len / size {
             let offset = block * size;
             let from = usize::try_from(offset).unwrap();
             let expected = Sum::of(&bytes[from..(from + usize::from(blksize)).min(bytes.len())]).fold();
             let got = catalogue.block_sum(id, offset, blksize).unwrap().fold();
             assert_eq!(got, expected, "block {block} of {blksize} bytes in a file of {len}");
-            assert_eq!(catalogue.block_sum_in(table, id, offset).unwrap().fold(), expected);
+            assert_eq!(catalogue.view(id).block_sum(table, u32::try_from(block).unwrap()).unwrap().fold(), expected);
         }
         assert!(catalogue.block_sum(id, (len / size + 1) * size, blksize).is_none());
         for offset in [1, size - 1, size + 1, u64::MAX, u64::MAX / size * size, 1 << 63] {

@@ -183,15 +183,10 @@ impl World {
             Op::Wait(ms) => self.pass(1, *ms),
             Op::LongWait(secs) => self.pass(250, secs * 1_000),
             Op::Install => {
-                let _ = self
-                    .bench
-                    .lane
-                    .engine_mut()
-                    .install(Self::files(self.generation + 1))
-                    .map(|()| self.generation += 1);
+                let _ = self.bench.lane.install(Self::files(self.generation + 1)).map(|()| self.generation += 1);
                 // Control takes out what nobody reads any more, now and then.
                 if self.generation.is_multiple_of(2) {
-                    let _ = self.bench.lane.engine_mut().take_unread_catalogue();
+                    let _ = self.bench.lane.take_unread_catalogue();
                 }
             }
             Op::Drain => {
@@ -210,10 +205,10 @@ impl World {
         assert_eq!(self.bench.pool.in_use(), 0, "buffers left");
         let ended: u64 = Ending::ALL.iter().map(|&ending| self.bench.counters.ending(ending)).sum();
         assert_eq!(ended, self.bench.counters.opened.get(), "each transfer ends once");
-        let engine = self.bench.lane.engine_mut();
-        while engine.take_unread_catalogue().is_some() {}
+        let lane = &mut self.bench.lane;
+        while lane.take_unread_catalogue().is_some() {}
         for generation in 0..7 {
-            assert!(engine.install(Self::files(100 + generation)).is_ok(), "a catalogue still counts readers");
+            assert!(lane.install(Self::files(100 + generation)).is_ok(), "a catalogue still counts readers");
         }
         self.assert_all_are_served();
         let counters = &self.bench.counters;

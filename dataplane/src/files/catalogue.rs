@@ -236,12 +236,6 @@ impl Catalogue {
         self.files.get(id.as_usize())
     }
 
-    /// The table of sums for blocks of `blksize` bytes, if one is kept: ask once per transfer. The same in every catalogue.
-    #[must_use]
-    pub fn sum_table(blksize: u16) -> Option<SumTable> {
-        SumTable::of(blksize)
-    }
-
     /// The checksum of the block of a file that begins `offset` bytes into it (octet mode): up to `blksize` bytes, less where the
     /// file ends, none at its end. `None` when `offset` is behind the end or not a multiple of `blksize`, or when no sums are kept for
     /// blocks of that size.
@@ -250,23 +244,13 @@ impl Catalogue {
     /// When `id` comes from a catalogue with more files.
     #[must_use]
     pub fn block_sum(&self, id: FileId, offset: u64, blksize: u16) -> Option<Sum> {
-        self.block_sum_in(SumTable::of(blksize)?, id, offset)
-    }
-
-    /// What [`block_sum`](Self::block_sum) gives, for the block size of `table`: two multiplications and two loads.
-    ///
-    /// # Panics
-    /// When `id` comes from a catalogue with more files.
-    #[must_use]
-    #[inline]
-    pub fn block_sum_in(&self, table: SumTable, id: FileId, offset: u64) -> Option<Sum> {
-        let entry = &self.files[id.as_usize()];
-        // No file is 2^48 bytes long, so an offset that passes the first test can be divided.
-        let block = table.block_at(offset);
-        if offset > entry.len || block * u64::from(table.blksize()) != offset {
+        let table = SumTable::of(blksize)?;
+        let file = self.view(id);
+        let block = offset / u64::from(blksize);
+        if offset > file.len() || block * u64::from(blksize) != offset {
             return None;
         }
-        self.sums.get(table, table.entry(entry.start, block, entry.place))
+        file.block_sum(table, u32::try_from(block).ok()?)
     }
 
     /// How long a file is as netascii (RFC 1350 §1), in bytes.
