@@ -65,7 +65,7 @@ fn wrong(error: &StartupError) -> Unsettled {
     let text = error.to_string();
     let mut lines = text.lines();
     let cause = lines.next().unwrap_or_default().to_owned();
-    let otherwise = lines.find_map(|line| line.strip_prefix("help: ")).map(str::to_owned);
+    let otherwise = lines.find_map(|line| line.trim_start().strip_prefix("help: ")).map(str::to_owned);
     let mend = match (error.place(), error) {
         (Some(place), _) => format!("${{EDITOR:-vi}} +{} {}", place.line, place.path.display()),
         (None, StartupError::Config(_)) => "bypassd check --config /etc/bypassd.toml".to_owned(),
