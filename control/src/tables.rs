@@ -75,6 +75,7 @@ fn state(worker: &Worker) -> &'static str {
         WorkerState::Draining => "draining",
         WorkerState::Stopped => "stopped",
         WorkerState::Failed => "failed",
+        WorkerState::Stalled => "stalled",
     }
 }
 
@@ -90,6 +91,7 @@ fn write_workers(out: &mut dyn Write, workers: &Workers) -> io::Result<()> {
         ("polls", Right),
         ("empty-polls", Right),
         ("busy-%", Right),
+        ("stalls", Right),
     ];
     let rows: Vec<Vec<String>> = workers
         .workers
@@ -107,6 +109,7 @@ fn write_workers(out: &mut dyn Write, workers: &Workers) -> io::Result<()> {
                 worker.polls.to_string(),
                 worker.empty_polls.to_string(),
                 worker.busy_percent.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.1}")),
+                worker.stalls.to_string(),
             ]
         })
         .collect();

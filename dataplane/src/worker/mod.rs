@@ -153,8 +153,15 @@ impl<P: Port> Worker<P> {
         while let Some(letter) = self.mailbox.next() {
             match letter {
                 Letter::Sessions(page) => self.answer_sessions(page, now),
+                Letter::Announce { lane } => {
+                    if let Some(lane) = self.lanes.get_mut(lane) {
+                        lane.announce(now);
+                    }
+                }
                 #[cfg(feature = "fault-injection")]
                 Letter::Panic => panic!("asked to fail"),
+                #[cfg(feature = "fault-injection")]
+                Letter::Stall(pause) => std::thread::sleep(pause),
             }
         }
     }
