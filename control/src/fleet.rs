@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::protocol::{Drops, Files, PortStats, Session, Sessions, Stats, Workers};
+use crate::protocol::{Drops, Files, PortStats, Session, Sessions, Stats, WorkerState, Workers};
 
 /// A worker that ended on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,37 @@ pub struct WorkerFailure {
     pub reason: String,
 }
 
+/// A worker's sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Which one; counted from 0, without a gap.
+    pub worker: u16,
+    /// Its lcore.
+    pub lcore: u16,
+    /// What it is doing by its own account, so never [`WorkerState::Stalled`].
+    pub state: WorkerState,
+    /// Turns of its loop, which sleeping workers make too.
+    pub polls: u64,
+}
+
+impl Pulse {
+    /// Whether its turns should go on.
+    #[must_use]
+    pub fn should_beat(&self) -> bool {
+        matches!(self.state, WorkerState::Polling | WorkerState::Draining)
+    }
+}
+
 /// Ports, workers and catalogue while they run.
 pub trait Fleet: Send + Sync {
     /// All workers and what they do.
     fn workers(&self) -> Workers;
+
+    /// The workers' signs of life: a few loads each, to be asked for many times a second.
+    fn pulses(&self) -> Vec<Pulse>;
+
+    /// Notes for [`workers`](Self::workers) that a worker stalls, or that it does no longer.
+    fn note_stall(&self, worker: u16, stalled: bool);
 
     /// Counters, summed over the workers.
     fn stats(&self) -> Stats;

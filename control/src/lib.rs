@@ -1,7 +1,7 @@
 //! The control side of bypassd: everything slow that must never happen on a worker.
 //!
 //! It reads the command line and the configuration ([`args`], [`config`], [`settings`]), works out the EAL arguments for this machine
-//! ([`machine`], [`eal_args`]), and then watches over the workers ([`supervisor`], [`driver`]) and answers `bypassctl`
+//! ([`machine`], [`eal_args`]), and then watches over the workers ([`supervisor`], [`driver`], [`stall`], [`watchdog`]), tells the service manager ([`manager`]), and answers `bypassctl`
 //! ([`protocol`], [`socket`], [`words`]). It knows the running dataplane only as a [`fleet::Fleet`].
 
 pub mod address;
@@ -20,6 +20,7 @@ pub mod grammar;
 pub mod lcores;
 pub mod leftovers;
 pub mod machine;
+pub mod manager;
 pub mod mistake;
 pub mod notice;
 pub mod progress;
@@ -27,7 +28,9 @@ pub mod protocol;
 pub mod settings;
 pub mod signals;
 pub mod socket;
+pub mod stall;
 pub mod startup;
 pub mod supervisor;
 pub mod tables;
+pub mod watchdog;
 pub mod words;

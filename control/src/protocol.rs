@@ -136,6 +136,9 @@ pub struct Worker {
     /// Share of the time that such turns took since somebody last asked, or since the start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub busy_percent: Option<f64>,
+    /// Times that its loop stood still for a while ([`crate::stall`]).
+    #[serde(default)]
+    pub stalls: u64,
 }
 
 /// What a worker is doing.
@@ -152,6 +155,8 @@ pub enum WorkerState {
     Stopped,
     /// Ended on its own.
     Failed,
+    /// Should poll, but its loop stands still.
+    Stalled,
 }
 
 impl WorkerState {
@@ -164,6 +169,7 @@ impl WorkerState {
             Self::Draining => "draining",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
+            Self::Stalled => "stalled",
         }
     }
 }
@@ -408,10 +414,11 @@ mod tests {
             empty_polls: 5,
             busy_us: 6,
             busy_percent: None,
+            stalls: 7,
         };
         let text = serde_json::to_string(&worker).unwrap();
         assert!(text.contains(r#""state":"polling""#) && !text.contains("busy_percent"), "{text}");
-        assert!(text.contains(r#""busy_us":6"#), "{text}");
+        assert!(text.contains(r#""busy_us":6"#) && text.contains(r#""stalls":7"#), "{text}");
         assert_eq!(serde_json::from_str::<Worker>(&text).unwrap(), worker);
     }
 }

@@ -84,6 +84,7 @@ fn write_workers(out: &mut dyn Write, workers: &Workers) -> io::Result<()> {
         ("polls", Right),
         ("empty-polls", Right),
         ("busy-%", Right),
+        ("stalls", Right),
     ];
     let rows: Vec<Vec<String>> = workers
         .workers
@@ -101,6 +102,7 @@ fn write_workers(out: &mut dyn Write, workers: &Workers) -> io::Result<()> {
                 worker.polls.to_string(),
                 worker.empty_polls.to_string(),
                 worker.busy_percent.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.1}")),
+                worker.stalls.to_string(),
             ]
         })
         .collect();

@@ -16,6 +16,7 @@ pub mod report;
 mod scan;
 mod sum_pass;
 pub mod sums;
+mod tally;
 
 pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind};
 pub use catalogue::{
@@ -25,3 +26,4 @@ pub use loader::{LoadError, LoadOptions, load};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use report::{LoadReport, Phase, Progress, Reason};
 pub use sums::{BLOCK_SIZES, SumTable};
+pub use tally::FileTally;
