@@ -35,6 +35,12 @@ pub struct Asks {
 pub enum Local {
     /// Shows what can be said.
     Help,
+    /// Says no more.
+    Quit,
+    /// Says the lines of a file.
+    Load,
+    /// Shows what happens now, again and again.
+    Top,
 }
 
 /// Who acts on a word.

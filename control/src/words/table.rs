@@ -10,7 +10,7 @@ use crate::supervisor::Order;
 use Part::{AllOr, Word as W};
 
 /// A port of DPDK's.
-const PORT: Argument = Argument::number("N", 0, 65_535);
+const PORT: Argument = Argument::new("N", Kind::Port);
 
 /// Everything that can be said.
 pub const WORDS: &[Word] = &[
@@ -26,7 +26,7 @@ pub const WORDS: &[Word] = &[
     ),
     asks(
         Form::new(&[W("show"), W("sessions")], "running transfers, or those of one client")
-            .with(Tail::Options(&[Choice { word: "client", value: Some(Argument::new("ADDRESS", Kind::Address)) }])),
+            .with(Tail::Options(&[Choice { word: "client", value: Some(Argument::new("ADDRESS", Kind::Client)) }])),
         |asked, said| {
             Ok(Body::Sessions(match said.address("ADDRESS") {
                 Some(client) => asked.fleet.sessions_of(client, LIST_LIMIT),
@@ -63,6 +63,21 @@ pub const WORDS: &[Word] = &[
         |asked, _| answers::order(asked, Order::Stop, "ending now"),
         |value| serde_json::from_value(value).map(Body::Accepted),
     ),
+    local(
+        Form::new(&[W("top")], "a live view, every so many seconds; q ends it").with(Tail::Maybe(
+            Argument::number("SECONDS", 1, 3_600),
+            &[Choice { word: "frames", value: Some(Argument::number("FRAMES", 1, u64::MAX)) }],
+        )),
+        Local::Top,
+    ),
+    local(
+        Form::new(
+            &[W("load"), Part::Value(Argument::new("FILE", Kind::Path))],
+            "say the lines of a file, up to the first that fails",
+        ),
+        Local::Load,
+    ),
+    local(Form::new(&[W("quit")], "end bypassctl, not bypassd"), Local::Quit),
     local(
         Form::new(&[W("help")], "what can be said, or what begins with these words")
             .with(Tail::Any(Argument::new("WORD", Kind::Name))),
