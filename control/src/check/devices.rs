@@ -104,7 +104,7 @@ fn binding(context: &Context<'_>) -> Vec<Verdict> {
             "mlx5_core"
         };
         let bifurcated = is_bifurcated(context, device);
-        let verdict = match driver(context, device).as_deref() {
+        match driver(context, device).as_deref() {
             Some(name) if BIFURCATED.contains(&name) => {
                 Verdict::ok(format!("{name}, beside which DPDK works: it stays")).fact("driver", name)
             }
@@ -119,8 +119,7 @@ fn binding(context: &Context<'_>) -> Vec<Verdict> {
             )
             .fact("driver", name),
             found => held(context, device, found).fact("driver", found),
-        };
-        verdict
+        }
     })
 }
 
