@@ -9,7 +9,7 @@ mod load;
 mod ports;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
@@ -20,12 +20,13 @@ use dataplane::worker::StopFlag;
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
-use crate::notice::say;
+use crate::notice::{Lines, say};
 use crate::settings::Settings;
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
 use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
+use crate::transfer_log::TransferLog;
 use crate::words;
 
 use crew::Crew;
@@ -46,6 +47,8 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
 
+    let transfers = TransferLog::start(&launch.settings.log)
+        .map_err(|source| ApplianceError::System { what: "cannot write transfers down", source })?;
     let loaded = load::load(&launch.settings, plan.memory)?;
     if !orders.is_empty() {
         return Ok(Outcome::AsAsked);
@@ -60,10 +63,13 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     }
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
+    transfers.watch(fleet.record_sources());
     let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders);
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
+    // Those that were cut off are still to be written down.
+    drop(transfers);
     ended
 }
 
@@ -71,7 +77,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (catalogue, report): (Arc<Catalogue>, LoadReport),
+    (mut catalogue, report): (Arc<Catalogue>, LoadReport),
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
@@ -79,6 +85,10 @@ fn start(
     ports.describe().iter().for_each(say);
     ports.start()?;
 
+    // Nobody shares it yet.
+    if let (Some(catalogue), Ok(workers)) = (Arc::get_mut(&mut catalogue), u16::try_from(lcores.len())) {
+        catalogue.keep_tallies(workers);
+    }
     let plan = crew::Plan {
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
@@ -95,7 +105,18 @@ fn start(
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
     let crew::Plan { drain, stop, count, .. } = plan;
-    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now() };
+    let fleet = LiveFleet {
+        members,
+        ports,
+        catalogue,
+        report,
+        count,
+        drain,
+        stop,
+        started: Instant::now(),
+        tsc_hz: crew.clock.hz(),
+        earlier_hits: Mutex::default(),
+    };
     Ok((crew, Arc::new(fleet)))
 }
 
@@ -113,7 +134,7 @@ fn watch(
     };
     let _socket = socket.answer(handler)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
-    supervise(&**fleet, orders, policy, &mut io::stdout(), &mut io::stderr())
+    supervise(&**fleet, orders, policy, &mut io::stdout(), &mut Lines::default())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
 }
 

@@ -1,7 +1,7 @@
 //! The running dataplane as control sees it. Everything here may be called from several control threads at a time
 //! and returns at once, but for the copies of sessions: those wait for their worker, and not for long.
 
-use crate::protocol::{Drops, Files, PortStats, Sessions, Stats, Workers};
+use crate::protocol::{Drops, Files, Latencies, PortStats, Sessions, Stats, Workers};
 
 /// A worker that ended on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub trait Fleet: Send + Sync {
 
     /// Every drop reason with its count.
     fn drops(&self) -> Drops;
+
+    /// How long things took.
+    fn latencies(&self) -> Latencies {
+        Latencies::default()
+    }
 
     /// The ports' own counters.
     fn ports(&self) -> Vec<PortStats>;

@@ -16,6 +16,7 @@ pub const KNOWN: &[(&[&str], &str)] = &[
     (&["show", "sessions"], "running transfers"),
     (&["show", "files"], "what is served"),
     (&["show", "drops"], "why frames were dropped"),
+    (&["show", "latency"], "how long first blocks and whole transfers took"),
     (&["show", "port", "stats", "all"], "the ports' own counters; a port number in place of `all` shows one"),
     (&["drain"], "refuse new requests, let running transfers finish, then end"),
     (&["stop"], "end now; running transfers are cut off"),
@@ -34,6 +35,8 @@ pub enum Command {
     ShowFiles,
     /// `show drops`.
     ShowDrops,
+    /// `show latency`.
+    ShowLatency,
     /// `show port stats all`.
     ShowAllPorts,
     /// `show port stats N`.
@@ -107,6 +110,7 @@ impl Command {
             ["show", "sessions"] => Self::ShowSessions,
             ["show", "files"] => Self::ShowFiles,
             ["show", "drops"] => Self::ShowDrops,
+            ["show", "latency"] => Self::ShowLatency,
             ["show", "port", "stats", "all"] => Self::ShowAllPorts,
             ["show", "port", "stats", number] if number.parse::<u16>().is_ok() => {
                 Self::ShowPort(number.parse().unwrap_or_default())
@@ -129,6 +133,7 @@ impl Command {
             Self::ShowSessions => Body::Sessions(serde_json::from_value(value)?),
             Self::ShowFiles => Body::Files(serde_json::from_value(value)?),
             Self::ShowDrops => Body::Drops(serde_json::from_value(value)?),
+            Self::ShowLatency => Body::Latencies(serde_json::from_value(value)?),
             Self::ShowAllPorts | Self::ShowPort(_) => Body::Ports(serde_json::from_value(value)?),
             Self::Drain | Self::Stop => Body::Accepted(serde_json::from_value(value)?),
         })
@@ -172,6 +177,7 @@ pub fn answer(request: &Request, fleet: &dyn Fleet, orders: &Sender<Order>) -> R
         Command::ShowSessions => Body::Sessions(fleet.sessions(LIST_LIMIT)),
         Command::ShowFiles => Body::Files(fleet.files(LIST_LIMIT)),
         Command::ShowDrops => Body::Drops(fleet.drops()),
+        Command::ShowLatency => Body::Latencies(fleet.latencies()),
         Command::ShowAllPorts => Body::Ports(Ports { ports: fleet.ports() }),
         Command::ShowPort(number) => {
             let ports: Vec<_> = fleet.ports().into_iter().filter(|port| port.port == number).collect();
@@ -217,7 +223,7 @@ mod tests {
             ("", "something is missing", "known here: show, drain, stop"),
             ("shwo stats", "unknown word `shwo`", "did you mean `show`? known here: show, drain, stop"),
             ("show worker", "unknown word `worker` after `show`", "did you mean `workers`?"),
-            ("show", "something is missing after `show`", "workers, stats, sessions, files, drops, port"),
+            ("show", "something is missing after `show`", "workers, stats, sessions, files, drops, latency, port"),
             ("show port", "something is missing after `show port`", "known here: stats"),
             ("show port stats x", "unknown word `x` after `show port stats`", "known here: all"),
             ("drain now", "`now` is too much after `drain`", "say only `drain`"),

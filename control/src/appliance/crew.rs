@@ -21,6 +21,7 @@ use super::error::BuildError;
 use super::ports::{Port, Ports};
 use crate::count::WorkerCount;
 use crate::settings::Settings;
+use crate::transfer_log::RECORDS;
 
 /// A worker's way to a DPDK port.
 type Way = Attachment<QueuePair, Arc<Mempool>>;
@@ -36,7 +37,7 @@ pub(super) struct Member {
     pub(super) index: u16,
     pub(super) lcore: LcoreId,
     pub(super) status: Arc<WorkerStatus>,
-    /// What `busy_us` was when somebody last asked.
+    /// What it did lately.
     pub(super) busy: Mutex<BusyShare>,
     /// One per port.
     pub(super) counters: Vec<Arc<LaneCounters>>,
@@ -48,6 +49,8 @@ pub(super) struct Member {
 /// Workers on their lcores. Dropping this waits for them.
 pub(super) struct Crew {
     handles: Vec<LcoreHandle<()>>,
+    /// What the workers' clocks are made of.
+    pub(super) clock: Tsc,
     /// Behind the workers: no pool may go while a worker still frees another one's frames.
     _pools: Vec<Arc<Mempool>>,
 }
@@ -87,7 +90,7 @@ pub(super) fn launch(
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
 
-    let mut crew = Crew { handles: Vec::new(), _pools: ports.pools.clone() };
+    let mut crew = Crew { handles: Vec::new(), _pools: ports.pools.clone(), clock };
     let mut members = Vec::new();
     for (index, &lcore) in (0..).zip(lcores) {
         let share = WorkerShare { index: WorkerIndex(index), workers };
@@ -117,7 +120,10 @@ pub(super) fn launch(
             let attachment = next_attachment(port)?;
             let relayed = port.relayed.clone().filter(|_| matches!(attachment, Attachment::Queue(_)));
             let neighbourhood = Neighbourhood { inboxes: port.inboxes.clone(), relayed, kernel: kernel_path };
-            let counted = Arc::new(LaneCounters::default());
+            let counted = Arc::new(match plan.settings.log.transfers {
+                true => LaneCounters::with_records(RECORDS),
+                false => LaneCounters::default(),
+            });
             lanes.push(Lane::new(engine, attachment, share.index, neighbourhood, Arc::clone(&counted)));
             counters.push(counted);
         }
@@ -167,7 +173,7 @@ fn launch_one(
     let status = Arc::clone(&member.status);
     let work = move || {
         let _counted = counted;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.now()))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.read()))) {
             status.set_state(WorkerState::Failed);
             // Only this worker writes it, once.
             let _ = failure.set(dataplane::dpdk::panic_message(&*panic));

@@ -6,8 +6,9 @@ use clap::Parser;
 use control::appliance;
 use control::args::{Cli, Command};
 use control::leftovers;
+use control::log::Logging;
 use control::machine::Machine;
-use control::notice::say;
+use control::notice::{say, say_error};
 use control::settings::Environment;
 use control::startup;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             return ExitCode::from(error.exit_status());
         }
     };
+    let _log = Logging::start(&launch.settings.log);
     let ended = appliance::run(&launch);
     // EAL leaves its directory behind, and by now it is ours no more.
     leftovers::remove_own(&runtime_base);
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
             ExitCode::from(outcome.exit_status())
         }
         Err(error) => {
-            say(format_args!("bypassd: {error}"));
+            say_error(format_args!("bypassd: {error}"));
             ExitCode::FAILURE
         }
     }
