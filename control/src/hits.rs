@@ -40,3 +40,56 @@ impl EarlierHits {
         Hits { hits: earlier.hits + hits, bytes: earlier.bytes + bytes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dataplane::files::{CatalogueBuilder, GenerationId, NameOptions};
+
+    use super::*;
+
+    fn catalogue(generation: u32, names: &[&str]) -> Catalogue {
+        let options = NameOptions { backslash: true, fold_case: false };
+        let mut builder = CatalogueBuilder::new(GenerationId(generation), options, 4_096, false).unwrap();
+        for name in names {
+            let id = builder.add_file(name.as_bytes()).unwrap();
+            builder.add_name(name.as_bytes(), id).unwrap();
+        }
+        let mut catalogue = builder.finish().unwrap();
+        catalogue.keep_tallies(2);
+        catalogue
+    }
+
+    fn id(catalogue: &Catalogue, name: &str) -> FileId {
+        catalogue.files().find(|file| file.name() == name.as_bytes()).unwrap().id()
+    }
+
+    fn serve(catalogue: &Catalogue, worker: u16, name: &str, bytes: u64) {
+        let tally = catalogue.tally(worker, id(catalogue, name)).unwrap();
+        tally.count_begin();
+        tally.count_end(bytes);
+    }
+
+    #[test]
+    fn a_name_keeps_its_hits_over_catalogues_whatever_its_number() {
+        let (old, new) = (catalogue(1, &["a", "b"]), catalogue(2, &["0", "b", "c"]));
+        let mut earlier = EarlierHits::default();
+        serve(&old, 0, "b", 10);
+        serve(&old, 1, "b", 20);
+        serve(&old, 1, "a", 1);
+        assert_eq!(earlier.of(&old, id(&old, "b")), Hits { hits: 2, bytes: 30 });
+        earlier.retire(&old);
+        serve(&new, 0, "b", 5);
+        assert_eq!(earlier.of(&new, id(&new, "b")), Hits { hits: 3, bytes: 35 });
+        assert_eq!(earlier.of(&new, id(&new, "c")), Hits::default());
+        earlier.retire(&new);
+        let next = catalogue(3, &["a", "b"]);
+        assert_eq!(earlier.of(&next, id(&next, "b")), Hits { hits: 3, bytes: 35 });
+        assert_eq!(earlier.of(&next, id(&next, "a")), Hits { hits: 1, bytes: 1 }, "it came back");
+    }
+
+    #[test]
+    fn a_worker_without_a_tally_counts_nothing() {
+        let catalogue = catalogue(1, &["a"]);
+        assert!(catalogue.tally(2, id(&catalogue, "a")).is_none());
+    }
+}
