@@ -156,6 +156,10 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub run: RunArgs,
 
+    /// Show the checks too that are of no concern to this run, or that this machine does not answer
+    #[arg(long)]
+    pub all: bool,
+
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
