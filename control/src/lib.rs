@@ -32,5 +32,6 @@ pub mod stall;
 pub mod startup;
 pub mod supervisor;
 pub mod tables;
+pub mod taps;
 pub mod watchdog;
 pub mod words;
