@@ -6,6 +6,7 @@ mod crew;
 mod error;
 mod fleet;
 mod load;
+mod look;
 mod ports;
 
 use std::io;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
-use dataplane::dpdk::Eal;
+use dataplane::dpdk::{Eal, Tsc};
 use dataplane::files::{Catalogue, LoadReport};
 use dataplane::worker::StopFlag;
 
@@ -32,6 +33,7 @@ use crate::words;
 use crew::Crew;
 pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
+use look::Look;
 use ports::Ports;
 
 /// Serves until it is told to end. The line with `ready` goes to standard output, everything else to standard error.
@@ -87,16 +89,19 @@ fn start(
         drain: StopFlag::new(),
         stop: StopFlag::new(),
         count: WorkerCount::new(),
+        clock: Tsc::new(eal),
     };
     let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     ports.describe_refusals().iter().for_each(say);
-    let ports = ports
+    let pools = ports.pools.clone();
+    let ports: Vec<LivePort> = ports
         .ports
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
+    let look = Look::new(eal, plan.clock, &members, &ports, pools);
     let crew::Plan { drain, stop, count, .. } = plan;
-    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now() };
+    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now(), look };
     Ok((crew, Arc::new(fleet)))
 }
 

@@ -36,5 +36,6 @@ pub mod stall;
 pub mod startup;
 pub mod supervisor;
 pub mod tables;
+pub mod taps;
 pub mod watchdog;
 pub mod words;

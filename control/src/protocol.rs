@@ -3,9 +3,16 @@
 //! Request: `{"words":["show","workers"]}`. Reply: `{"ok":{…}}`, the body being one of the types of this module, or
 //! `{"error":{"code","message","help"}}`.
 
+mod look;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use look::{
+    CaptureState, Core, Cores, Count, Done, Mempool, Mempools, PortInfo, PortInfos, PortXstats, PortXstatsList,
+    TraceLine, TracePage, Version,
+};
 
 /// Longest request line, in bytes, its newline included.
 pub const REQUEST_MAX_BYTES: usize = 4_096;
@@ -89,6 +96,22 @@ pub enum Body {
     Ports(Ports),
     /// `drain`, `stop`.
     Accepted(Accepted),
+    /// `show port info`.
+    PortInfos(PortInfos),
+    /// `show port xstats`.
+    PortXstats(PortXstatsList),
+    /// `clear port stats`, `clear port xstats`.
+    Done(Done),
+    /// `show version`.
+    Version(Version),
+    /// `show config cores`.
+    Cores(Cores),
+    /// `show mempool`.
+    Mempools(Mempools),
+    /// `capture start`, `capture stop`, `show capture`.
+    Capture(CaptureState),
+    /// `trace CLIENT`, `trace read`, `trace stop`.
+    Trace(TracePage),
 }
 
 /// An order that was taken; it is carried out after the reply.

@@ -1,10 +1,14 @@
 //! Replies as tables for people. Text from clients and file names cannot reach the terminal as control characters.
 
+mod look;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::ctl::PortRate;
 use crate::protocol::{Body, Drops, Files, PortStats, Session, Sessions, Stats, Workers};
+
+pub(crate) use look::write_trace_lines;
 
 /// A column's alignment: words to the left, numbers to the right.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,6 +73,14 @@ pub fn write(out: &mut dyn Write, body: &Body) -> io::Result<()> {
             let message = escaped(&accepted.message);
             writeln!(out, "{message} ({} transfer(s) running)", accepted.live_sessions)
         }
+        Body::PortInfos(infos) => infos.ports.iter().try_for_each(|port| look::write_port_info(out, port)),
+        Body::PortXstats(list) => list.ports.iter().try_for_each(|port| look::write_xstats(out, port)),
+        Body::Done(done) => writeln!(out, "{}", escaped(&done.message)),
+        Body::Version(version) => look::write_version(out, version),
+        Body::Cores(cores) => look::write_cores(out, &cores.cores),
+        Body::Mempools(pools) => look::write_mempools(out, &pools.pools),
+        Body::Capture(capture) => look::write_capture(out, capture),
+        Body::Trace(page) => look::write_trace(out, page),
     }
 }
 

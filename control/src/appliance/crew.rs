@@ -69,6 +69,8 @@ pub(super) struct Plan<'a> {
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
     pub(super) count: WorkerCount,
+    /// The workers'.
+    pub(super) clock: Tsc,
 }
 
 /// The lcores that workers will run on.
@@ -91,7 +93,7 @@ pub(super) fn launch(
     let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
     let mut seed = [0; 16];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(BuildError::Random)?;
-    let clock = Tsc::new(eal);
+    let clock = plan.clock;
     let mut kernel = ports.kernel.take();
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };

@@ -14,11 +14,14 @@ use dataplane::wire::MacAddr;
 use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
 
 use super::crew::Member;
+use super::look::Look;
 use crate::count::WorkerCount;
-use crate::fleet::{Fleet, Pulse, WorkerFailure};
+use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
+use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
     Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
+use crate::taps::LookingOn;
 
 /// Places of a session table that a worker copies in one turn of its loop.
 const PAGE: usize = 512;
@@ -28,10 +31,10 @@ const PAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A port, as control keeps it.
 pub(super) struct LivePort {
-    device: Mutex<Device>,
-    info: DeviceInfo,
-    mac: MacAddr,
-    mtu: u16,
+    pub(super) device: Mutex<Device>,
+    pub(super) info: DeviceInfo,
+    pub(super) mac: MacAddr,
+    pub(super) mtu: u16,
 }
 
 impl LivePort {
@@ -73,6 +76,7 @@ pub(super) struct LiveFleet {
     pub(super) count: WorkerCount,
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
+    pub(super) look: Look,
     pub(super) started: Instant,
 }
 
@@ -314,6 +318,36 @@ impl Fleet for LiveFleet {
 
     fn ports(&self) -> Vec<PortStats> {
         self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn port_infos(&self) -> Vec<PortInfo> {
+        self.ports.iter().map(LivePort::describe).collect()
+    }
+
+    fn port_xstats(&self) -> Vec<PortXstats> {
+        self.ports.iter().map(LivePort::xstats).collect()
+    }
+
+    fn clear_ports(&self, wanted: Option<u16>, what: PortCounters) -> Vec<(u16, Result<(), String>)> {
+        let numbered = self.ports.iter().map(|port| (port.info.port.index(), port));
+        let chosen = numbered.filter(|(number, _)| wanted.is_none_or(|wanted| wanted == *number));
+        chosen.map(|(number, port)| (number, port.clear(what))).collect()
+    }
+
+    fn version(&self) -> Version {
+        self.look.version.clone()
+    }
+
+    fn cores(&self) -> Vec<Core> {
+        self.look.cores.clone()
+    }
+
+    fn mempools(&self) -> Vec<Mempool> {
+        self.look.mempools()
+    }
+
+    fn looking_on(&self) -> Option<&LookingOn> {
+        Some(&self.look.looking_on)
     }
 
     fn begin_drain(&self) {
