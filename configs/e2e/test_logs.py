@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +187,46 @@ def test_transfers_may_go_unlogged(start: Starter, content: Content, tmp_path: P
     assert "transfer done" not in server.output()
 
 
+JOURNAL = Path("/run/systemd/journal/socket")
+
+
+@pytest.fixture
+def journal() -> Iterator[socket.socket]:
+    """Where a journal would listen, on a machine without one."""
+    if JOURNAL.exists():
+        pytest.skip("there is a journal here")
+    missing = [place for place in JOURNAL.parents if not place.exists()]
+    JOURNAL.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(JOURNAL))
+        listening.settimeout(10)
+        yield listening
+    JOURNAL.unlink()
+    for place in missing:
+        place.rmdir()
+
+
+def test_the_journal_gets_a_field_for_each_fact(
+    journal: socket.socket, start: Starter, content: Content, tmp_path: Path
+) -> None:
+    server = start(veth_site(), "--log-format", "journald")
+    local = tmp_path / "got"
+    fetch(server, CLIENTS["curl"](SERVER4, "m1", local), local, content.files["m1"])
+    entry = b""
+    while b"transfer done" not in entry:
+        entry = journal.recv(65536)
+    wanted = ["BYPASSD_OUTCOME=done", "BYPASSD_FILE=m1", f"BYPASSD_BYTES={len(content.files['m1'])}"]
+    # The journal's own form: NAME=value, or NAME, a length in 64 bit, value.
+    for name, value in (fact.split("=") for fact in [*wanted, "SYSLOG_IDENTIFIER=bypassd"]):
+        length = struct.pack("<Q", len(value))
+        forms = (f"{name}={value}\n".encode(), f"{name}\n".encode() + length + f"{value}\n".encode())
+        assert any(form in entry for form in forms), (name, value, entry)
+    server.stop()
+    assert "transfer done" not in server.output()
+
+
 def test_without_a_journal_the_log_goes_to_standard_error(start: Starter) -> None:
-    if Path("/run/systemd/journal/socket").exists():
+    if JOURNAL.exists():
         pytest.skip("there is a journal here")
     server = start(veth_site(), "--log-format", "journald")
     server.stop()

@@ -83,7 +83,7 @@ pub trait Fleet: Send + Sync {
     fn drops(&self) -> Drops;
 
     /// How long things took.
-    fn latencies(&self) -> Latencies {
+    fn latency(&self) -> Latencies {
         Latencies::default()
     }
 

@@ -347,7 +347,7 @@ impl Fleet for LiveFleet {
         Drops { total: drops.iter().map(|drop| drop.count).sum(), drops }
     }
 
-    fn latencies(&self) -> Latencies {
+    fn latency(&self) -> Latencies {
         latency::describe(self.lanes())
     }
 

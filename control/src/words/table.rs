@@ -51,7 +51,7 @@ pub const WORDS: &[Word] = &[
     ),
     asks(
         Form::new(&[W("show"), W("latency")], "how long first blocks and whole transfers took"),
-        |asked, _| Ok(Body::Latencies(asked.fleet.latencies())),
+        |asked, _| Ok(Body::Latencies(asked.fleet.latency())),
         |value| serde_json::from_value(value).map(Body::Latencies),
     ),
     asks(
