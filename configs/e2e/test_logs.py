@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -200,17 +201,20 @@ def journal() -> Iterator[list[bytes]]:
     JOURNAL.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(JOURNAL))
+        listening.settimeout(0.1)
         entries: list[bytes] = []
+        ended = threading.Event()
 
         def listen() -> None:
-            while entry := listening.recv(65536):
-                entries.append(entry)
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    entries.append(listening.recv(65536))
 
         # Nobody may have to wait for room in the socket.
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         yield entries
-        listening.shutdown(socket.SHUT_RD)
+        ended.set()
         thread.join(5)
     JOURNAL.unlink()
     for place in missing:
