@@ -58,6 +58,7 @@ impl OptionOrder {
     const MASK: u16 = (1 << Self::BITS) - 1;
 
     /// The bits above have no meaning.
+    #[expect(clippy::cast_possible_truncation, reason = "there are four options")]
     pub(super) const BITS_USED: u32 = Self::BITS * OptionKind::ALL.len() as u32;
 
     pub(super) const fn to_bits(self) -> u16 {
