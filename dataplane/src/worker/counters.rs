@@ -1,6 +1,6 @@
 //! What a worker counts. One writer each, any number of readers, no lock and no shared line that two workers write.
 
-use crate::engine::{Ending, Outcome};
+use crate::engine::{CacheEvent, Ending, Outcome};
 use core::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 
@@ -75,6 +75,16 @@ counters! {
     from_kernel,
     /// Transfers begun.
     opened,
+    /// Transfers begun whose file had been loaded on demand before.
+    cache_hits,
+    /// Requests for files that had to be loaded first.
+    cache_misses,
+    /// Times that nobody could be told which file is wanted.
+    wants_lost,
+    /// Requests that waited for a file and got their answer.
+    parked_answered,
+    /// Requests that waited for a file and got none.
+    parked_lost,
     /// Gauge: sessions that are not done.
     active_sessions,
 }
@@ -87,6 +97,18 @@ impl LaneCounters {
 
     pub(super) fn count_ending(&self, ending: Ending) {
         self.endings[ending as usize].add(1);
+    }
+
+    #[cold]
+    pub(super) fn count_cache(&self, event: CacheEvent) {
+        let counter = match event {
+            CacheEvent::Hit => &self.cache_hits,
+            CacheEvent::Miss => &self.cache_misses,
+            CacheEvent::WantLost => &self.wants_lost,
+            CacheEvent::ParkedAnswered => &self.parked_answered,
+            CacheEvent::ParkedLost => &self.parked_lost,
+        };
+        counter.add(1);
     }
 
     /// Frames that had this outcome.

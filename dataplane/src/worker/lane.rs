@@ -144,6 +144,7 @@ impl<P: Port> Lane<P> {
         let (engine, _, mut sink) = self.parts();
         engine.run_timers(now, &mut sink);
         engine.pump(now, &mut sink);
+        engine.resume(now, &mut sink);
     }
 
     /// Frames of our flows that arrived at other workers.
@@ -359,6 +360,7 @@ impl<P: Port> Output for Sink<'_, P> {
             Event::PoolEmpty => self.counters.pool_empty.add(1),
             Event::Opened => self.counters.opened.add(1),
             Event::Ended(ending) => self.counters.count_ending(ending),
+            Event::Cache(event) => self.counters.count_cache(event),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
-use crate::engine::SessionView;
+use crate::engine::{SessionView, Shelfmark, Title, Unavailable};
+use crate::files::Catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Letters that may lie in a mailbox.
@@ -12,6 +14,12 @@ const LETTERS: usize = 16;
 pub enum Letter {
     /// Copy some sessions out.
     Sessions(SessionsPage),
+    /// Serve a file that was loaded on demand.
+    Shelve(Shelving),
+    /// Give places back whose files nobody reads.
+    Unshelve(Unshelving),
+    /// Tell those who wait for a file that it does not come.
+    NotAvailable(Title, Unavailable),
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
@@ -37,6 +45,40 @@ impl SessionsPage {
     pub fn ask(lane: usize, from: u32, places: usize) -> (Self, Receiver<Self>) {
         let (answer, answered) = bounded(1);
         (Self { lane, from, sessions: Vec::with_capacity(places), at_end: false, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
+/// A file for a place on a worker's shelf. Its sender keeps it too, so that its memory never goes on a worker.
+#[derive(Clone, Debug)]
+pub struct Shelving {
+    /// Where.
+    pub mark: Shelfmark,
+    /// Which file it is.
+    pub title: Title,
+    /// Its bytes.
+    pub volume: Arc<Catalogue>,
+}
+
+/// Places that a worker is asked to give back.
+#[derive(Debug)]
+pub struct Unshelving {
+    /// In the answer: those that it gave back; it still reads from the others.
+    pub marks: Vec<Shelfmark>,
+    answer: Sender<Unshelving>,
+}
+
+impl Unshelving {
+    /// A request for these places, and where its answer will be.
+    #[must_use]
+    pub fn ask(marks: Vec<Shelfmark>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { marks, answer }, answered)
     }
 
     pub(super) fn reply(self) {

@@ -10,7 +10,7 @@ mod stop;
 pub use attachment::Attachment;
 pub use counters::{Counter, LaneCounters};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
-pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Undeliverable, mailbox};
+pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Shelving, Undeliverable, Unshelving, mailbox};
 pub use stop::StopFlag;
 
 use crate::port::Port;
@@ -153,10 +153,35 @@ impl<P: Port> Worker<P> {
         while let Some(letter) = self.mailbox.next() {
             match letter {
                 Letter::Sessions(page) => self.answer_sessions(page, now),
+                Letter::Shelve(shelving) => self.shelve(&shelving),
+                Letter::Unshelve(unshelving) => self.unshelve(unshelving),
+                Letter::NotAvailable(title, why) => {
+                    self.lanes.iter_mut().for_each(|lane| lane.engine_mut().refuse_waiting(title, why));
+                }
                 #[cfg(feature = "fault-injection")]
                 Letter::Panic => panic!("asked to fail"),
             }
         }
+    }
+
+    fn shelve(&mut self, Shelving { mark, title, volume }: &Shelving) {
+        for lane in &mut self.lanes {
+            // Control gives nobody a place that is being read; were it to, those who wait would go on waiting, and ask again.
+            drop(lane.engine_mut().shelve(*mark, *title, Arc::clone(volume)));
+        }
+    }
+
+    /// Empties the places that no lane reads from, and says which.
+    fn unshelve(&mut self, mut unshelving: Unshelving) {
+        let lanes = &mut self.lanes;
+        unshelving.marks.retain(|&mark| {
+            let idle = lanes.iter().all(|lane| lane.engine().is_idle(mark));
+            if idle {
+                lanes.iter_mut().for_each(|lane| drop(lane.engine_mut().unshelve(mark)));
+            }
+            idle
+        });
+        unshelving.reply();
     }
 
     fn answer_sessions(&self, mut page: SessionsPage, now: Instant) {
