@@ -2,6 +2,7 @@
 //! is taken down in the opposite order, whatever happens in between.
 
 mod busy;
+mod cache;
 mod crew;
 mod error;
 mod fleet;
@@ -14,7 +15,7 @@ use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
 use dataplane::dpdk::{BUILT_VERSION, Eal};
-use dataplane::files::{Catalogue, LoadReport};
+use dataplane::files::Loaded;
 use dataplane::worker::StopFlag;
 
 use crate::count::WorkerCount;
@@ -28,6 +29,7 @@ use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
 use crate::words;
 
+use cache::{Cache, Stock};
 use crew::Crew;
 pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
@@ -46,7 +48,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
 
-    let loaded = load::load(&launch.settings, plan.memory)?;
+    let loaded = load::load(&launch.settings, plan)?;
     if !orders.is_empty() {
         return Ok(Outcome::AsAsked);
     }
@@ -71,9 +73,10 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (catalogue, report): (Arc<Catalogue>, LoadReport),
+    (Loaded { catalogue, report, library }, budget_bytes): (Loaded, u64),
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
+    let catalogue = Arc::new(catalogue);
     let lcores = crew::lcores(eal)?;
     let mut ports = Ports::open(eal, settings, &lcores)?;
     ports.describe().iter().for_each(say);
@@ -87,7 +90,7 @@ fn start(
         stop: StopFlag::new(),
         count: WorkerCount::new(),
     };
-    let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
+    let (crew, members, desks) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     ports.describe_refusals().iter().for_each(say);
     let ports = ports
         .ports
@@ -95,7 +98,10 @@ fn start(
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
     let crew::Plan { drain, stop, count, .. } = plan;
-    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now() };
+    let stock = Stock { catalogue: Arc::clone(&catalogue), library };
+    let cache = Cache::start(desks, stock, budget_bytes)
+        .map_err(|source| ApplianceError::System { what: "cannot start the thread that loads files", source })?;
+    let fleet = LiveFleet { members, ports, catalogue, report, cache, count, drain, stop, started: Instant::now() };
     Ok((crew, Arc::new(fleet)))
 }
 
@@ -146,7 +152,7 @@ mod tests {
     fn a_worker_that_panics_is_counted_out_and_fails_the_run_after_the_others_have_ended() {
         let folder = tempfile::tempdir().unwrap();
         let launch = prepare_run(folder.path(), &folder.path().join("control"));
-        let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
+        let loaded = load::load(&launch.settings, &launch.eal).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
         let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
         let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);

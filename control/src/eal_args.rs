@@ -45,6 +45,8 @@ pub struct EalPlan {
     pub lcores: LcorePlan,
     /// Memory.
     pub memory: Memory,
+    /// How much of it EAL will take, in MiB; 0 where raw arguments say it.
+    pub memory_mib: u64,
     /// Whether lcores share a CPU, so that a polling worker would starve the other.
     pub shares_cpu: bool,
     /// Sleep of a worker without work, in microseconds: as configured, or forced by `shares_cpu`; 0: it keeps polling.
@@ -124,6 +126,7 @@ pub fn plan(settings: &Settings, machine: &Machine) -> Result<EalPlan, EalError>
         notes: Vec::new(),
         lcores: LcorePlan::Given,
         memory: Memory::Given,
+        memory_mib: 0,
         shares_cpu: false,
         idle_sleep_us: settings.worker.idle_sleep_us,
     };
@@ -236,6 +239,7 @@ impl EalPlan {
             Some(mib) => u64::from(mib),
             None => self.needed_mib(settings, machine),
         };
+        self.memory_mib = needed;
         let lacking = match machine.hugepage_mib() {
             0 => Some("no hugepages are free".to_owned()),
             free if free < needed => Some(format!("{free} MiB of hugepages are free and {needed} MiB are needed")),

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod appliance;
 pub mod args;
+pub mod budget;
 pub mod client;
 pub mod config;
 pub mod count;

@@ -186,6 +186,9 @@ pub struct Stats {
     pub blocks_resent: u64,
     /// Transfers by how they ended, and `opened`.
     pub transfers: BTreeMap<String, u64>,
+    /// What became of requests for files that are loaded on demand, and of these files.
+    #[serde(default)]
+    pub cache: BTreeMap<String, u64>,
     /// Ports.
     pub ports: Vec<PortStats>,
     /// Time since the workers started.
@@ -263,6 +266,26 @@ pub struct Files {
     pub list: Vec<FileEntry>,
     /// Whether some are not listed.
     pub truncated: bool,
+    /// The memory that they may take, and do.
+    #[serde(default)]
+    pub cache: Cache,
+}
+
+/// The cache, as `show files` says it. Costs are bytes of the budget: lengths rounded up, and the sums of blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// What all files together may cost.
+    pub budget_bytes: u64,
+    /// Cost of those that were loaded at start, and stay.
+    pub pinned_bytes: u64,
+    /// Cost of those that were loaded on demand and are there now.
+    pub on_demand_bytes: u64,
+    /// How many those are.
+    pub on_demand_files: u64,
+    /// Files that are loaded when they are asked for, there or not.
+    pub on_demand_total: u64,
+    /// What happened: `hits`, `misses`, `loads`, `evictions` and more, as in `show stats`.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// One file.
@@ -272,6 +295,9 @@ pub struct FileEntry {
     pub name: String,
     /// Its size.
     pub bytes: u64,
+    /// Whether it is in memory.
+    #[serde(default)]
+    pub resident: bool,
 }
 
 /// `show drops`.

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::protocol::{Body, Drops, Files, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers};
+use crate::budget::Size;
+use crate::protocol::{
+    Body, Cache, Drops, FileEntry, Files, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+};
 
 /// A column's alignment: words to the left, numbers to the right.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,6 +151,10 @@ fn write_stats(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
         writeln!(out)?;
         write_counts(out, title, counts)?;
     }
+    if stats.cache.values().any(|&count| count > 0) {
+        writeln!(out)?;
+        write_counts(out, "cache", &stats.cache)?;
+    }
     for port in &stats.ports {
         writeln!(out)?;
         write_port(out, port)?;
@@ -197,9 +204,15 @@ fn write_sessions(out: &mut dyn Write, sessions: &Sessions) -> io::Result<()> {
 }
 
 fn write_files(out: &mut dyn Write, files: &Files) -> io::Result<()> {
-    let rows: Vec<Vec<String>> =
-        files.list.iter().map(|file| vec![file.bytes.to_string(), file.name.clone()]).collect();
-    table(out, &[("bytes", Right), ("name", Left)], &rows)?;
+    let row = |file: &FileEntry| vec![file.bytes.to_string(), file.name.clone()];
+    if files.cache.on_demand_total == 0 {
+        let rows: Vec<Vec<String>> = files.list.iter().map(row).collect();
+        table(out, &[("bytes", Right), ("name", Left)], &rows)?;
+    } else {
+        let is_there = |file: &FileEntry| vec![if file.resident { "yes" } else { "-" }.to_owned()];
+        let rows: Vec<Vec<String>> = files.list.iter().map(|file| [is_there(file), row(file)].concat()).collect();
+        table(out, &[("in-memory", Left), ("bytes", Right), ("name", Left)], &rows)?;
+    }
     if files.truncated {
         writeln!(out, "the first {} are shown", files.list.len())?;
     }
@@ -213,7 +226,25 @@ fn write_files(out: &mut dyn Write, files: &Files) -> io::Result<()> {
         files.bytes,
         escaped(&files.page_kind),
         files.generation
-    )
+    )?;
+    write_cache(out, &files.cache)
+}
+
+fn write_cache(out: &mut dyn Write, cache: &Cache) -> io::Result<()> {
+    if cache.on_demand_total == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "cache: {} of {} used; {} loaded at start; {} of {} file(s) on demand there now, {}",
+        Size(cache.pinned_bytes.saturating_add(cache.on_demand_bytes)),
+        Size(cache.budget_bytes),
+        Size(cache.pinned_bytes),
+        cache.on_demand_files,
+        cache.on_demand_total,
+        Size(cache.on_demand_bytes),
+    )?;
+    write_counts(out, "cache", &cache.counts)
 }
 
 fn write_drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
@@ -258,7 +289,7 @@ fn write_port(out: &mut dyn Write, port: &PortStats) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Drop, FileEntry};
+    use crate::protocol::Drop;
 
     fn text(body: &Body) -> String {
         let mut out = Vec::new();
@@ -273,7 +304,7 @@ mod tests {
             bytes: 1_005,
             page_kind: "huge".to_owned(),
             list: [("a", 5), ("boot/é", 1_000)]
-                .map(|(name, bytes)| FileEntry { name: name.to_owned(), bytes })
+                .map(|(name, bytes)| FileEntry { name: name.to_owned(), bytes, resident: true })
                 .to_vec(),
             left_out: [("not readable".to_owned(), 3), ("empty name".to_owned(), 0)].into(),
             ..Files::default()
@@ -285,8 +316,30 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_that_does_not_hold_everything_is_shown() {
+        let entry = |name: &str, resident| FileEntry { name: name.to_owned(), bytes: 7, resident };
+        let cache = Cache {
+            budget_bytes: 4 << 20,
+            pinned_bytes: 1 << 20,
+            on_demand_bytes: 1 << 19,
+            on_demand_files: 1,
+            on_demand_total: 2,
+            counts: [("hits".to_owned(), 3), ("wants_lost".to_owned(), 0)].into(),
+        };
+        let list = vec![entry("a", true), entry("b", false)];
+        let files = Files { files: 2, bytes: 14, page_kind: "ordinary".to_owned(), list, cache, ..Files::default() };
+        assert_eq!(
+            text(&Body::Files(files)),
+            "in-memory  bytes  name\nyes            7  a\n-              7  b\n\
+             2 file(s), 14 bytes in ordinary pages, generation 0\n\
+             cache: 1.50 MiB of 4.00 MiB used; 1.00 MiB loaded at start; 1 of 2 file(s) on demand there now, 512.00 KiB\n\
+             cache  count\nhits       3\n"
+        );
+    }
+
+    #[test]
     fn names_cannot_drive_the_terminal() {
-        let file = FileEntry { name: "a\u{1b}[2J\r\n\u{202e}b".to_owned(), bytes: 1 };
+        let file = FileEntry { name: "a\u{1b}[2J\r\n\u{202e}b".to_owned(), bytes: 1, resident: true };
         let shown = text(&Body::Files(Files { list: vec![file], ..Files::default() }));
         assert!(shown.contains("a\\u{1b}[2J\\r\\n\\u{202e}b"), "{shown}");
     }

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dataplane::dpdk::{Device, DeviceInfo};
-use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
+use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::wire::MacAddr;
 use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
 
+use super::cache::Cache;
 use super::crew::Member;
 use crate::count::WorkerCount;
 use crate::fleet::{Fleet, WorkerFailure};
@@ -68,6 +69,7 @@ pub(super) struct LiveFleet {
     pub(super) ports: Vec<LivePort>,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) report: LoadReport,
+    pub(super) cache: Cache,
     pub(super) count: WorkerCount,
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
@@ -204,6 +206,7 @@ impl Fleet for LiveFleet {
             data_blocks: self.sum(|lane| lane.data_blocks.get()),
             blocks_resent: self.sum(|lane| lane.blocks_again.get()),
             transfers,
+            cache: self.cache.counts(self.lanes()),
             ports: self.ports(),
             uptime_seconds: self.started.elapsed().as_secs(),
         }
@@ -232,12 +235,14 @@ impl Fleet for LiveFleet {
             .map(|reason| (reason.to_string(), self.report.left_out(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let list: Vec<FileEntry> = self
-            .catalogue
-            .names()
-            .take(limit)
-            .map(|(name, id)| FileEntry { name: escape(name).to_string(), bytes: self.catalogue.file(id).len() })
-            .collect();
+        let residents = self.cache.residents();
+        let generation = self.catalogue.generation();
+        let entry = |(name, file)| FileEntry {
+            name: escape(name).to_string(),
+            bytes: self.catalogue.file(file).len(),
+            resident: !self.catalogue.is_absent(file) || residents.contains(&Title { generation, file }),
+        };
+        let list: Vec<FileEntry> = self.catalogue.names().take(limit).map(entry).collect();
         Files {
             generation: self.catalogue.generation().0.into(),
             files: self.catalogue.file_count() as u64,
@@ -251,6 +256,7 @@ impl Fleet for LiveFleet {
             .to_owned(),
             truncated: self.catalogue.names().nth(list.len()).is_some(),
             list,
+            cache: self.cache.show(&self.catalogue, self.cache.counts(self.lanes())),
         }
     }
 

@@ -94,7 +94,7 @@ impl Fleet for FakeFleet {
     }
 
     fn files(&self, limit: usize) -> Files {
-        let list = vec![FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280 }; limit.min(1)];
+        let list = vec![FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280, resident: true }; limit.min(1)];
         Files { generation: 1, files: 1, bytes: 14_280, page_kind: "ordinary".to_owned(), list, ..Files::default() }
     }
 

@@ -38,12 +38,7 @@ impl Engine {
     /// # Errors
     /// Gives it back where somebody still reads another file in that place.
     #[cold]
-    pub fn shelve(
-        &mut self,
-        mark: Shelfmark,
-        title: Title,
-        volume: Arc<Catalogue>,
-    ) -> Result<(), Arc<Catalogue>> {
+    pub fn shelve(&mut self, mark: Shelfmark, title: Title, volume: Arc<Catalogue>) -> Result<(), Arc<Catalogue>> {
         let shelf = self.generations.shelf_mut();
         // Control may say it twice; a reader of the same bytes is no hindrance.
         if !shelf.has(mark, title) {

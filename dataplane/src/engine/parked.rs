@@ -94,9 +94,9 @@ impl Parked {
 
     /// Keeps a request until its file has come. An earlier one of the same client goes.
     pub(super) fn park(&mut self, now: Instant, client: Client, title: Title, frame: &[u8]) -> Parking {
-        self.forget(&client);
         let lately = self.requests.iter().filter(|other| other.title == title && other.standing == Standing::Waiting);
         let asked = lately.map(|other| other.asked).max().filter(|&asked| now - asked < ASKED_ANEW_AFTER);
+        self.forget(&client);
         let mut parking = Parking { parked: false, ask: asked.is_none(), pushed_out: false };
         let mut kept = [0; FRAME_MAX];
         let Some(place) = kept.get_mut(..frame.len()) else { return parking };
@@ -197,6 +197,7 @@ mod tests {
         assert!(!parked.park(at_ms(900), client(2), title(1), b"").ask, "others join");
         assert!(parked.park(at_ms(900), client(3), title(2), b"").ask, "another file");
         assert!(parked.park(at_ms(1_100), client(4), title(1), b"").ask, "no answer for a second");
+        assert!(!parked.park(at_ms(1_150), client(4), title(1), b"").ask, "its own repeat");
         assert!(!parked.park(at_ms(1_200), client(4), title(2), b"").ask);
     }
 

@@ -83,12 +83,17 @@ impl Engine {
         if self.draining {
             return Outcome::Draining;
         }
-        // Whatever it wants now, it wants nothing else any more (rule a).
-        self.parked.forget(&client);
+        // Whatever it wants but a file that has to be loaded: it waits for no other any more (rule a).
         match self.understand(datagram, body) {
-            Ok(Understood::Wanted(wanted)) => self.serve(now, datagram, client, &wanted, frame, out),
             Ok(Understood::Absent(file)) => self.park(now, datagram, client, file, frame, out),
-            Err(refusal) => self.refuse(now, datagram, &refusal, frame, out),
+            Ok(Understood::Wanted(wanted)) => {
+                self.parked.forget(&client);
+                self.serve(now, datagram, client, &wanted, frame, out)
+            }
+            Err(refusal) => {
+                self.parked.forget(&client);
+                self.refuse(now, datagram, &refusal, frame, out)
+            }
         }
     }
 
@@ -167,8 +172,7 @@ impl Engine {
 
     fn is_same_request(&self, slot: SlotId, wanted: &Wanted) -> bool {
         let session = self.table.get(slot);
-        Source::of(session) == wanted.source
-            && session.transfer.has_terms(&wanted.granted, wanted.netascii)
+        Source::of(session) == wanted.source && session.transfer.has_terms(&wanted.granted, wanted.netascii)
     }
 
     /// Makes a session, or says which limit is in the way.

@@ -119,12 +119,7 @@ impl Shelf {
     }
 
     /// Puts a file there; gives it back where somebody still reads another one, or there is no such place.
-    pub(super) fn put(
-        &mut self,
-        mark: Shelfmark,
-        title: Title,
-        volume: Arc<Catalogue>,
-    ) -> Result<(), Arc<Catalogue>> {
+    pub(super) fn put(&mut self, mark: Shelfmark, title: Title, volume: Arc<Catalogue>) -> Result<(), Arc<Catalogue>> {
         match self.places.get_mut(mark.index()) {
             Some(place) if place.readers == 0 => {
                 place.title = title;

@@ -34,7 +34,9 @@ impl Default for Allowance {
 /// Bytes of the budget that a file of `len` bytes costs when it is loaded at start.
 #[must_use]
 pub fn pinned_bytes(len: u64) -> u64 {
-    beside(len).saturating_add(len.checked_next_multiple_of(FILE_ALIGN as u64).unwrap_or(u64::MAX)).saturating_add(ENTRY)
+    beside(len)
+        .saturating_add(len.checked_next_multiple_of(FILE_ALIGN as u64).unwrap_or(u64::MAX))
+        .saturating_add(ENTRY)
 }
 
 /// Bytes of the budget that a file of `len` bytes costs when it is loaded on demand. With `hugepages`, files from 2 MiB on get
@@ -151,7 +153,8 @@ mod tests {
         assert_eq!(placings, [Pinned, Pinned, Pinned, Pinned, TooLarge, OnDemand]);
         // Half of the budget is 5 MB: the first and the second, but not the third.
         assert_eq!(place(&lens, &[2, 0, 1], 10_000_000, false)[..3], [OnDemand, OnDemand, OnDemand]);
-        assert_eq!(place(&lens[..4], &[2, 0, 1], 5_999_999, false)[..3], [OnDemand, Pinned, OnDemand]);
+        // The first is more than half, the third would be with the second.
+        assert_eq!(place(&lens[..4], &[2, 0, 1], 5_999_999, false)[..3], [Pinned, OnDemand, OnDemand]);
         assert_eq!(place(&lens[..3], &[], 7_000_000, false), [Pinned; 3]);
     }
 

@@ -59,12 +59,7 @@ impl Split {
 }
 
 /// The files that the patterns are about: by the patterns' order, then by that of the names.
-fn preferred(
-    names: &[(Box<[u8]>, Found)],
-    files: usize,
-    options: &LoadOptions,
-    allowance: &Allowance,
-) -> Vec<usize> {
+fn preferred(names: &[(Box<[u8]>, Found)], files: usize, options: &LoadOptions, allowance: &Allowance) -> Vec<usize> {
     let mut chosen = vec![false; files];
     let mut preferred = Vec::new();
     for pattern in &allowance.preload {

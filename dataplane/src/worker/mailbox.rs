@@ -105,6 +105,15 @@ impl LetterBox {
     pub fn send(&self, letter: Letter) -> Result<(), Undeliverable> {
         self.0.try_send(letter).map_err(|_| Undeliverable)
     }
+
+    /// Puts a letter in, or gives it back where there is no room for it now.
+    ///
+    /// # Errors
+    /// The letter.
+    #[expect(clippy::result_large_err, reason = "it is the caller's own letter")]
+    pub fn offer(&self, letter: Letter) -> Result<(), Letter> {
+        self.0.try_send(letter).map_err(crossbeam::channel::TrySendError::into_inner)
+    }
 }
 
 /// The worker's end.
