@@ -39,8 +39,8 @@ pub fn pinned_bytes(len: u64) -> u64 {
         .saturating_add(ENTRY)
 }
 
-/// Bytes of the budget that a file of `len` bytes costs when it is loaded on demand. With `hugepages`, files from 2 MiB on get
-/// such pages.
+/// Bytes of the budget that a file of `len` bytes costs when it is loaded on demand. With `hugepages`, files that fill such pages
+/// well get them.
 #[must_use]
 pub fn volume_bytes(len: u64, hugepages: bool) -> u64 {
     let page = if wants_hugepages(len, hugepages) { HUGE_PAGE } else { PAGE };
@@ -48,9 +48,10 @@ pub fn volume_bytes(len: u64, hugepages: bool) -> u64 {
     beside(len).saturating_add(pages).saturating_add(VOLUME_OVERHEAD)
 }
 
-/// Whether a file on demand is large enough for hugepages.
-pub(super) const fn wants_hugepages(len: u64, hugepages: bool) -> bool {
-    hugepages && len >= HUGE_PAGE as u64
+/// Whether a file on demand gets hugepages: they would waste no more than a sixteenth of it.
+pub(super) fn wants_hugepages(len: u64, hugepages: bool) -> bool {
+    let pages = len.checked_next_multiple_of(HUGE_PAGE as u64);
+    hugepages && len > 0 && pages.is_some_and(|pages| pages - len <= len / 16)
 }
 
 /// Sums and counts of a file.
@@ -140,7 +141,9 @@ mod tests {
         let cost = pinned_bytes(mib);
         assert!(cost > mib + mib / 70 && cost < mib + mib / 55, "{cost}");
         assert_eq!(volume_bytes(mib, true), volume_bytes(mib, false));
-        assert!(volume_bytes(2 * mib + 1, true) > 4 * mib);
+        assert!(volume_bytes(2 * mib + 1, true) < 2 * mib + mib / 10, "no hugepages: the second would be empty");
+        assert!(volume_bytes(31 * mib + 1, true) > 32 * mib);
+        assert!(volume_bytes(31 * mib + 1, false) < 32 * mib);
         assert!(volume_bytes(1, false) < 3 * 4096);
         assert_eq!(volume_bytes(u64::MAX, true), u64::MAX);
     }

@@ -32,6 +32,16 @@ pub enum VolumeError {
     Memory(#[from] ArenaError),
 }
 
+impl From<Reason> for VolumeError {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            // A symlink or a FIFO in its place, for example.
+            Reason::Changed | Reason::Special => Self::Changed,
+            reason => Self::Left(reason),
+        }
+    }
+}
+
 /// The files of a tree that were not read when it was loaded.
 #[derive(Debug)]
 pub struct Library {
@@ -84,7 +94,7 @@ impl Library {
     pub fn read(&self, file: FileId) -> Result<Catalogue, VolumeError> {
         let source = self.source(file).ok_or(VolumeError::Unknown)?;
         // Before memory is taken for it: it may have grown.
-        let now = look_at(&self.root, &source.path).map_err(VolumeError::Left)?;
+        let now = look_at(&self.root, &source.path)?;
         if !now.has_bytes_of(&source.version) {
             return Err(VolumeError::Changed);
         }
@@ -95,8 +105,8 @@ impl Library {
         let mut room = Room { memory, start: 0, place: 0, slots: &mut slots };
         let content = read_whole(&self.root, &source.path, &mut room, &mut |_| ());
         let Content { len, counts, version } = content.map_err(|failure| match failure {
-            Failure::NoRoom | Failure::Left(Reason::Changed) => VolumeError::Changed,
-            Failure::Left(reason) => VolumeError::Left(reason),
+            Failure::NoRoom => VolumeError::Changed,
+            Failure::Left(reason) => reason.into(),
         })?;
         if !version.has_bytes_of(&source.version) {
             return Err(VolumeError::Changed);

@@ -110,7 +110,6 @@ impl LetterBox {
     ///
     /// # Errors
     /// The letter.
-    #[expect(clippy::result_large_err, reason = "it is the caller's own letter")]
     pub fn offer(&self, letter: Letter) -> Result<(), Letter> {
         self.0.try_send(letter).map_err(crossbeam::channel::TrySendError::into_inner)
     }

@@ -107,11 +107,19 @@ impl Librarian {
     pub fn evict(&mut self, engine: &mut Engine, at: usize) -> bool {
         let Some(taken) = engine.unshelve(Shelfmark(at as u32)) else { return false };
         let (title, held) = self.shelf[at].take().expect("held");
-        self.catalogue.set_shelfmark(title.file, None);
+        if title.generation == self.catalogue.generation() {
+            self.catalogue.set_shelfmark(title.file, None);
+        }
         drop(taken);
         assert_eq!(Arc::strong_count(&held), 1, "the last one to have it drops it");
         self.evictions += 1;
         true
+    }
+
+    /// Another catalogue; what stands on the shelf stays.
+    pub fn restock(&mut self, catalogue: &Arc<Catalogue>, absent: &[(&str, Vec<u8>)]) {
+        self.catalogue = Arc::clone(catalogue);
+        self.contents = absent.iter().map(|(name, bytes)| (file(catalogue, name), bytes.clone())).collect();
     }
 
     /// The wants, each once.

@@ -14,7 +14,7 @@ use dataplane::engine::Title;
 use dataplane::files::{Allowance, Catalogue, LoadReport, Reason, available_bytes};
 use dataplane::worker::LaneCounters;
 
-use crate::budget::Size;
+use crate::budget::{Budget, Size};
 use crate::eal_args::{EalPlan, Memory};
 use crate::machine::Machine;
 use crate::protocol;
@@ -39,15 +39,16 @@ pub(super) fn allowance(settings: &FilesSettings, eal: &EalPlan) -> (Allowance, 
     let free = huge.max(ordinary);
     let kind = if huge > ordinary { "free hugepages" } else { "available memory" };
     let budget_bytes = settings.budget.bytes(free);
-    let line = format!("cache budget: {}, {} of {kind}", of_what(settings, budget_bytes), Size(free));
+    let line = match settings.budget {
+        Budget::Bytes(bytes) => {
+            let more = if bytes > free { ": more than there is, so some files may find no memory" } else { "" };
+            format!("cache budget: {} as configured, with {} of {kind}{more}", Size(bytes), Size(free))
+        }
+        Budget::Percent(percent) => {
+            format!("cache budget: {}, {percent} % of {} of {kind}", Size(budget_bytes), Size(free))
+        }
+    };
     (Allowance { budget_bytes, preload: settings.preload.clone() }, line)
-}
-
-fn of_what(settings: &FilesSettings, bytes: u64) -> String {
-    match settings.budget {
-        crate::budget::Budget::Bytes(_) => format!("{} as configured", Size(bytes)),
-        crate::budget::Budget::Percent(percent) => format!("{}, which is {percent} %", Size(bytes)),
-    }
 }
 
 /// What of the files is in memory and what is not, in lines for the log.
