@@ -80,7 +80,7 @@ fn what_is_preferred_is_loaded_and_the_rest_is_known_by_name_and_length() {
     let large = file(catalogue, "large");
     assert_eq!((catalogue.file(large).len(), catalogue.file(large).name()), (100_000, &b"large"[..]));
     assert_eq!(catalogue.bytes(large, 0..10), b"", "it has no bytes here");
-    assert_eq!(catalogue.block_sum(large, 512, 512), None);
+    assert!(catalogue.block_sum(large, 512, 512).is_none());
     assert_eq!(file(catalogue, "alias"), file(catalogue, "c"), "one content, whatever its names");
     assert_eq!(catalogue.bytes(file(catalogue, "boot/a.efi"), 0..u64::MAX), bytes(20_000, 0));
     assert_eq!(catalogue.bytes(file(catalogue, "empty"), 0..u64::MAX), b"");
