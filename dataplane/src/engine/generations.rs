@@ -2,7 +2,7 @@
 //! of files loaded on demand.
 
 use super::shelf::{Shelf, Shelfmark, Title};
-use crate::files::{Arena, Catalogue, FileId, GenerationId};
+use crate::files::{Arena, Catalogue, FileId, FileTally, GenerationId};
 use crate::session::{GENERATION_NUMBERS, GENERATIONS, ON_SHELF, Session};
 use crate::time::Instant;
 use std::sync::Arc;
@@ -126,6 +126,18 @@ impl Generations {
         match source.shelfmark() {
             Some(mark) => self.shelf.title(mark).unwrap_or(nothing),
             None => whole(),
+        }
+    }
+
+    /// Where a worker counts for a source's file, while its catalogue is there.
+    pub(super) fn tally(&self, worker: u16, source: Source) -> Option<&FileTally> {
+        match source.shelfmark() {
+            None => self.get(source.generation).tally(worker, source.file),
+            Some(mark) => {
+                let title = self.shelf.title(mark)?;
+                let catalogue = self.places.iter().flatten().find(|place| place.generation() == title.generation)?;
+                catalogue.tally(worker, title.file)
+            }
         }
     }
 

@@ -3,13 +3,13 @@
 
 use super::output::CacheEvent;
 use super::parked::{Parked, Standing, Unavailable};
-use super::request::{Datagram, Refusal};
+use super::request::{AskedName, Datagram, Refusal};
 use super::shelf::{Shelf, ShelfUse, Shelfmark, Title, Wants};
 use super::{Engine, Event, Outcome, Output};
 use crate::files::{Catalogue, FileId};
 use crate::port::Frame;
 use crate::session::Client;
-use crate::tftp::ErrorCode;
+use crate::tftp::{self, ErrorCode};
 use crate::time::Instant;
 use crate::wire::{self, Checks, Packet};
 use std::sync::Arc;
@@ -85,7 +85,8 @@ impl Engine {
     ) -> Outcome {
         out.report(Event::Cache(CacheEvent::Miss));
         let Some(wants) = &self.wants else {
-            return self.refuse(now, datagram, &FAILED, frame, out);
+            let asked = asked_name(datagram, &frame);
+            return self.refuse(now, datagram, &FAILED, &asked, frame, out);
         };
         let generation = self.generations.get(self.generations.current()).generation();
         let title = Title { generation, file };
@@ -123,9 +124,10 @@ impl Engine {
             };
             let outcome = datagram.map(|datagram| match request.standing {
                 Standing::Waiting | Standing::Ready => self.on_request(now, &datagram, frame, out),
-                Standing::Refused(Unavailable::Changed) => self.refuse(now, &datagram, &CHANGED, frame, out),
-                Standing::Refused(Unavailable::Vanished) => self.refuse(now, &datagram, &VANISHED, frame, out),
-                Standing::Refused(Unavailable::Failed) => self.refuse(now, &datagram, &FAILED, frame, out),
+                Standing::Refused(why) => {
+                    let asked = asked_name(&datagram, &frame);
+                    self.refuse(now, &datagram, refusal(why), &asked, frame, out)
+                }
             });
             // The frame that it came in has had its outcome.
             match outcome {
@@ -144,5 +146,21 @@ impl Engine {
         let Packet::Udp { flow, payload } = parsed.packet else { return None };
         let local = self.interface.find(flow.addresses.dst())?;
         Some(Datagram { link: parsed.link, flow, local, payload })
+    }
+}
+
+const fn refusal(why: Unavailable) -> &'static Refusal {
+    match why {
+        Unavailable::Changed => &CHANGED,
+        Unavailable::Vanished => &VANISHED,
+        Unavailable::Failed => &FAILED,
+    }
+}
+
+/// The name in a frame that has been understood as a read request.
+fn asked_name<F: Frame>(datagram: &Datagram, frame: &F) -> AskedName {
+    match frame.bytes().get(datagram.payload.range()).map(tftp::Packet::parse) {
+        Some(Ok(tftp::Packet::ReadRequest { body })) => AskedName::of(body, false),
+        _ => AskedName::of(&[], false),
     }
 }

@@ -15,6 +15,7 @@ use super::name::{Name, NameOptions};
 use super::netascii::{CHUNK_U64, LineCounter, Netascii};
 use super::sum_pass::SumPass;
 use super::sums::{SumSlots, SumTable, SumTables};
+use super::tally::{FileTally, Tallies};
 use crate::wire::checksum::Sum;
 
 /// Which load a catalogue came from; a reload counts up.
@@ -173,6 +174,7 @@ pub struct Catalogue {
     /// One for each file that is not in the arena, which are the last: where on the workers' shelves its bytes stand at the moment.
     /// Only a hint, which control writes and workers check; the one thing in here that ever changes.
     shelfmarks: Box<[AtomicU32]>,
+    tallies: Tallies,
 }
 
 impl Catalogue {
@@ -311,6 +313,25 @@ impl Catalogue {
             Target::File(id) => Some((name, id)),
             Target::Denied(_) => None,
         })
+    }
+
+    /// Has `workers` workers count, from zero, how often each file is asked for. Without it nothing is counted. Before the catalogue
+    /// is shared: what counts is allocated here, never by a worker.
+    pub fn keep_tallies(&mut self, workers: u16) {
+        self.tallies = Tallies::new(workers, self.files.len());
+    }
+
+    /// Where a worker counts for a file; `None` where no tallies are kept for it.
+    #[must_use]
+    #[inline]
+    pub fn tally(&self, worker: u16, id: FileId) -> Option<&FileTally> {
+        self.tallies.get(worker, id)
+    }
+
+    /// Transfers begun and bytes that arrived, of one file, all workers together.
+    #[must_use]
+    pub fn tally_total(&self, id: FileId) -> (u64, u64) {
+        self.tallies.total(id)
     }
 
     /// How many files there are.
@@ -573,6 +594,7 @@ impl CatalogueBuilder {
             total_bytes: self.total_bytes,
             absent_bytes: self.absent_bytes,
             shelfmarks: (0..self.absent).map(|_| AtomicU32::new(UNSHELVED)).collect(),
+            tallies: Tallies::default(),
         })
     }
 

@@ -22,6 +22,8 @@ mod scan;
 mod split;
 mod sum_pass;
 pub mod sums;
+pub mod survey;
+mod tally;
 pub mod volume;
 
 pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind, available_bytes};
@@ -34,4 +36,6 @@ pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use pattern::{Pattern, PatternError};
 pub use report::{LoadReport, Phase, Progress, Reason};
 pub use sums::{BLOCK_SIZES, SumTable};
+pub use survey::{Survey, survey};
+pub use tally::FileTally;
 pub use volume::{Library, VolumeError};

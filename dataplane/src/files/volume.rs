@@ -1,7 +1,7 @@
 //! Files outside of the catalogue: where they lie and what they were at the scan, and their way into memory of their own, one at a
 //! time. For control; a worker only ever gets what came of it.
 //!
-//! A *volume* is a catalogue of one file without a name: the same bytes, sums and netascii counts, made by the same code.
+//! A *volume* is a catalogue of one file under its first name: the same bytes, sums and netascii counts, made by the same code.
 
 use std::os::fd::OwnedFd;
 
@@ -49,7 +49,8 @@ pub struct Library {
     generation: GenerationId,
     /// The number of the first of them in its catalogue; the others follow.
     first: u32,
-    sources: Vec<SourceFile>,
+    /// With the names that they have in the catalogue.
+    sources: Vec<(SourceFile, Box<[u8]>)>,
     hugepages: bool,
     pinned_cost: u64,
 }
@@ -60,6 +61,8 @@ impl Library {
         let present = catalogue.file_count() - catalogue.absent_count();
         let pinned_cost = catalogue.files().take(present).map(|file| pinned_bytes(file.len())).sum();
         let first = u32::try_from(present).unwrap_or(u32::MAX);
+        let names = catalogue.files().skip(present).map(|file| file.name().into());
+        let sources = sources.into_iter().zip(names).collect();
         Self { root, generation: catalogue.generation(), first, sources, hugepages, pinned_cost }
     }
 
@@ -84,7 +87,7 @@ impl Library {
     /// Bytes of the budget that this file will cost.
     #[must_use]
     pub fn cost(&self, file: FileId) -> Option<u64> {
-        Some(volume_bytes(self.source(file)?.size, self.hugepages))
+        Some(volume_bytes(self.source(file)?.0.size, self.hugepages))
     }
 
     /// Reads one file; takes as long as the disk does.
@@ -92,7 +95,7 @@ impl Library {
     /// # Errors
     /// [`VolumeError`].
     pub fn read(&self, file: FileId) -> Result<Catalogue, VolumeError> {
-        let source = self.source(file).ok_or(VolumeError::Unknown)?;
+        let (source, name) = self.source(file).ok_or(VolumeError::Unknown)?;
         // Before memory is taken for it: it may have grown.
         let now = look_at(&self.root, &source.path)?;
         if !now.has_bytes_of(&source.version) {
@@ -112,14 +115,14 @@ impl Library {
             return Err(VolumeError::Changed);
         }
         let placed = Placed { start: 0, len: len as u64, place: 0 };
-        builder.add_placed(placed, &counts).map_err(|error| match error {
+        builder.add_placed(placed, &counts).and_then(|id| builder.add_name(name, id)).map_err(|error| match error {
             BuildError::Arena(error) => VolumeError::Memory(error),
             BuildError::NoRoom { .. } | BuildError::TooManyNames => VolumeError::Unknown,
         })?;
         Ok(builder.finish()?)
     }
 
-    fn source(&self, file: FileId) -> Option<&SourceFile> {
+    fn source(&self, file: FileId) -> Option<&(SourceFile, Box<[u8]>)> {
         self.sources.get(usize::try_from(file.index().checked_sub(self.first)?).ok()?)
     }
 }

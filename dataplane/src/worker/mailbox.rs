@@ -1,5 +1,6 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
+use super::tap::Taps;
 use crate::engine::{SessionView, Shelfmark, Title, Unavailable};
 use crate::files::Catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -14,6 +15,13 @@ const LETTERS: usize = 16;
 pub enum Letter {
     /// Copy some sessions out.
     Sessions(SessionsPage),
+    /// Tell the link of this lane (port) who has our addresses: it was away, and the switch may be another.
+    Announce {
+        /// Which of the worker's lanes.
+        lane: usize,
+    },
+    /// Let others look on, or no longer.
+    Taps(TapOrder),
     /// Serve a file that was loaded on demand.
     Shelve(Shelving),
     /// Give places back whose files nobody reads.
@@ -23,6 +31,9 @@ pub enum Letter {
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
+    /// Stand still for so long, to show what follows.
+    #[cfg(feature = "fault-injection")]
+    Stall(core::time::Duration),
 }
 
 /// A part of a session table, copied into memory that the asker brought.
@@ -84,6 +95,31 @@ impl Unshelving {
     pub(super) fn reply(self) {
         let answer = self.answer.clone();
         // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
+/// Who looks on from now on, in memory that the sender brings; those before come back, so that no worker frees anything.
+#[derive(Debug)]
+pub struct TapOrder {
+    /// Which of the worker's lanes (ports).
+    pub lane: usize,
+    /// In the answer: those before.
+    pub taps: Option<Box<Taps>>,
+    answer: Sender<TapOrder>,
+}
+
+impl TapOrder {
+    /// An order, and where those before will be. When they are there, nothing is written to them any more.
+    #[must_use]
+    pub fn new(lane: usize, taps: Option<Box<Taps>>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { lane, taps, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // A sender that has gone takes no answer.
         let _ = answer.try_send(self);
     }
 }

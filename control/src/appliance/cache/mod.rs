@@ -16,6 +16,7 @@ use dataplane::worker::LaneCounters;
 
 use crate::budget::{Budget, Size};
 use crate::eal_args::{EalPlan, Memory};
+use crate::host::Host;
 use crate::machine::Machine;
 use crate::protocol;
 use crate::settings::FilesSettings;
@@ -32,7 +33,7 @@ pub(super) const WANTS: usize = 256;
 pub(super) fn allowance(settings: &FilesSettings, eal: &EalPlan) -> (Allowance, String) {
     // The files' memory is one mapping: hugepages if they suffice, else ordinary memory.
     let huge_mib = match eal.memory {
-        Memory::Huge => Machine::look().hugepage_mib().saturating_sub(eal.memory_mib),
+        Memory::Huge => Machine::look(&Host::this()).hugepage_mib().saturating_sub(eal.needed_mib),
         Memory::Ordinary | Memory::Given => 0,
     };
     let (huge, ordinary) = (huge_mib << 20, available_bytes().unwrap_or(u64::MAX));
