@@ -8,6 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
 use crate::defaults;
+use crate::eal_args::{EalPlan, Memory};
 
 /// Units, the largest first.
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -92,6 +93,18 @@ impl Budget {
                 u64::try_from(u128::from(free_bytes) * u128::from(percent) / 100).unwrap_or(u64::MAX)
             }
         }
+    }
+}
+
+/// The memory that files may be in: hugepages if they are used and more, for the files are one mapping, else ordinary memory. Where
+/// EAL has its part in it, that is left out. `huge` and `ordinary` are what is free, in bytes.
+#[must_use]
+pub fn free_memory(eal: &EalPlan, huge: u64, ordinary: u64) -> (u64, &'static str) {
+    let needed = eal.needed_mib << 20;
+    match eal.memory {
+        Memory::Huge if huge.saturating_sub(needed) > ordinary => (huge.saturating_sub(needed), "free hugepages"),
+        Memory::Huge => (ordinary, "available memory"),
+        Memory::Ordinary | Memory::Given => (ordinary.saturating_sub(needed), "available memory"),
     }
 }
 

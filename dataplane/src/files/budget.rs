@@ -3,6 +3,9 @@
 //! A file that is loaded at start (*pinned*) costs its length rounded up to [`FILE_ALIGN`], its entry, the sums of its blocks (about
 //! 1.5 % of it) and, where it has lines, 8 bytes per 4 KiB for netascii. A file that is loaded on demand has memory of its own, so its
 //! length is rounded up to whole pages, and a page is added for what describes it. Names, index and sessions are not in the budget.
+//!
+//! A reload needs room beside it: the pinned files of the new catalogue are loaded while the old ones are there, and both stay until the
+//! last transfer from the old catalogue ends. Files on demand need none: those of the old catalogue count in the one budget, and go first.
 
 use super::arena::{FILE_ALIGN, HUGE_PAGE, PAGE};
 use super::netascii::CHUNK_U64;

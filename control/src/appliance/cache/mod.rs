@@ -14,8 +14,8 @@ use dataplane::engine::Title;
 use dataplane::files::{Allowance, Catalogue, LoadReport, Reason, available_bytes};
 use dataplane::worker::LaneCounters;
 
-use crate::budget::{Budget, Size};
-use crate::eal_args::{EalPlan, Memory};
+use crate::budget::{Budget, Size, free_memory};
+use crate::eal_args::EalPlan;
 use crate::host::Host;
 use crate::machine::Machine;
 use crate::protocol;
@@ -31,14 +31,8 @@ pub(super) const WANTS: usize = 256;
 
 /// The budget in bytes, and the line that says where it comes from.
 pub(super) fn allowance(settings: &FilesSettings, eal: &EalPlan) -> (Allowance, String) {
-    // The files' memory is one mapping: hugepages if they suffice, else ordinary memory.
-    let huge_mib = match eal.memory {
-        Memory::Huge => Machine::look(&Host::this()).hugepage_mib().saturating_sub(eal.needed_mib),
-        Memory::Ordinary | Memory::Given => 0,
-    };
-    let (huge, ordinary) = (huge_mib << 20, available_bytes().unwrap_or(u64::MAX));
-    let free = huge.max(ordinary);
-    let kind = if huge > ordinary { "free hugepages" } else { "available memory" };
+    let huge = Machine::look(&Host::this()).hugepage_mib() << 20;
+    let (free, kind) = free_memory(eal, huge, available_bytes().unwrap_or(u64::MAX));
     let budget_bytes = settings.budget.bytes(free);
     let line = match settings.budget {
         Budget::Bytes(bytes) => {
