@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::address::PortAddress;
+use crate::budget::Budget;
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
@@ -58,6 +59,7 @@ fn defaults_help() -> String {
          \x20           max_window_bytes {}, max_blksize {}, error_budget_per_second {}, idle_seconds {}, total_seconds {}\n\
          \x20 [timers]  retransmit_initial_ms {}, retransmit_min_ms {}, retransmit_max_ms {}, tries {}, drain_seconds {}\n\
          \x20 [names]   fold_case {}, backslash {}\n\
+         \x20 [files]   budget \"{}%\", preload []\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
          \x20 [control] mode \"{:04o}\"\n\
@@ -78,6 +80,7 @@ fn defaults_help() -> String {
         defaults::DRAIN_SECONDS,
         defaults::FOLD_CASE,
         defaults::BACKSLASH,
+        defaults::CACHE_BUDGET_PERCENT,
         defaults::IDLE_SLEEP_US,
         defaults::RX_DESCRIPTORS,
         defaults::TX_DESCRIPTORS,
@@ -102,6 +105,10 @@ pub struct RunArgs {
     /// Directory to serve; files readable by others, loaded into memory at start [default: /tftp]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+
+    /// Memory for the files: 4GiB, bytes, or 50% of what is free. What does not fit is loaded when it is asked for [default: 80%]
+    #[arg(long, value_name = "SIZE")]
+    pub cache_budget: Option<Budget>,
 
     /// Address of ours with its prefix length; repeatable. With several ports, say of which: 1=198.51.100.1/24.
     /// Given at all, it replaces the addresses of the configuration file
@@ -203,6 +210,8 @@ mod tests {
             "c.toml",
             "--root",
             "/srv",
+            "--cache-budget",
+            "4GiB",
             "--address",
             "0=192.0.2.1/24",
             "--address",
@@ -230,6 +239,7 @@ mod tests {
         assert_eq!(args.vdevs[0].name(), "net_null0");
         assert_eq!(args.allow[0].address(), "0000:03:00.0");
         assert_eq!(args.exit_when_idle, Some(5));
+        assert_eq!(args.cache_budget, Some(Budget::Bytes(4 << 30)));
         assert_eq!(args.eal, ["--log-level", "8", "-m", "64"]);
     }
 
@@ -241,6 +251,7 @@ mod tests {
             (&["-a", "eth0"], "no PCI device"),
             (&["--vdev", "tap0"], "net_"),
             (&["--exit-when-idle", "0"], "not in 1..="),
+            (&["--cache-budget", "4GB"], "no cache budget"),
         ] {
             let error = run(words).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
@@ -253,6 +264,7 @@ mod tests {
         for part in [
             "net_tap0,iface=boot0",
             "[default: /tftp]",
+            "[files]   budget \"80%\"",
             "max_sessions 64000",
             "frames 8191",
             "mode \"0600\"",

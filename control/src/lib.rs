@@ -9,6 +9,7 @@ pub mod address;
 pub mod advice;
 pub mod appliance;
 pub mod args;
+pub mod budget;
 pub mod check;
 pub mod client;
 pub mod config;

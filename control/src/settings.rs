@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use dataplane::files::Pattern;
+use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
 use crate::address::{Cidr, PortAddress, PortIndex};
 use crate::args::RunArgs;
+use crate::budget::Budget;
 use crate::config::{ConfigFile, FileValues, bounded};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
@@ -111,6 +113,22 @@ impl Default for Names {
     }
 }
 
+/// `[files]`: how much of the content root is kept in memory, and what of it first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// Memory that the files may take.
+    pub budget: Budget,
+    /// Files to load at start where not all fit, the most important first.
+    #[serde(deserialize_with = "patterns")]
+    pub preload: Vec<Pattern>,
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
+    let texts: Vec<String> = Deserialize::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
+}
+
 /// `[worker]`. See [`crate::defaults`] for the meaning of each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -196,6 +214,8 @@ pub struct Settings {
     pub timers: Timers,
     /// Reading of names.
     pub names: Names,
+    /// Files in memory.
+    pub files: FilesSettings,
     /// Workers and their queues.
     pub worker: WorkerSettings,
     /// Control socket.
@@ -340,6 +360,7 @@ impl Settings {
             limits,
             timers,
             names,
+            files,
             worker,
             control,
             log,
@@ -408,6 +429,7 @@ impl Settings {
             limits,
             timers,
             names,
+            files: FilesSettings { budget: args.cache_budget.unwrap_or(files.budget), ..files },
             worker,
             control,
             log,

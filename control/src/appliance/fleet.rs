@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dataplane::dpdk::{Device, DeviceInfo};
-use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
+use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::port::BURST;
 use dataplane::wire::MacAddr;
 use dataplane::worker::{LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
 
 use super::busy::{Sample, Share};
+use super::cache::Cache;
 use super::crew::Member;
 use super::look::Look;
 use crate::count::WorkerCount;
@@ -78,6 +79,7 @@ pub(super) struct LiveFleet {
     pub(super) ports: Vec<LivePort>,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) report: LoadReport,
+    pub(super) cache: Cache,
     pub(super) count: WorkerCount,
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
@@ -287,6 +289,7 @@ impl Fleet for LiveFleet {
             blocks_resent: self.sum(|lane| lane.blocks_again.get()),
             transfers,
             log_records_lost: self.sum(|lane| lane.records.as_ref().map_or(0, RecordRing::lost)),
+            cache: self.cache.counts(self.lanes()),
             ports: self.ports(),
             uptime_seconds: self.started.elapsed().as_secs(),
         }
@@ -308,16 +311,19 @@ impl Fleet for LiveFleet {
             .collect();
         // A panic of another reader leaves the numbers as they were.
         let earlier = self.earlier_hits.lock().unwrap_or_else(PoisonError::into_inner);
-        let list: Vec<FileEntry> = self
-            .catalogue
-            .names()
-            .take(limit)
-            .map(|(name, id)| {
-                let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, id);
-                let bytes = self.catalogue.file(id).len();
-                FileEntry { name: escape(name).to_string(), bytes, hits, served_bytes }
-            })
-            .collect();
+        let residents = self.cache.residents();
+        let generation = self.catalogue.generation();
+        let entry = |(name, file)| {
+            let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, file);
+            FileEntry {
+                name: escape(name).to_string(),
+                bytes: self.catalogue.file(file).len(),
+                hits,
+                served_bytes,
+                resident: !self.catalogue.is_absent(file) || residents.contains(&Title { generation, file }),
+            }
+        };
+        let list: Vec<FileEntry> = self.catalogue.names().take(limit).map(entry).collect();
         Files {
             generation: self.catalogue.generation().0.into(),
             files: self.catalogue.file_count() as u64,
@@ -331,6 +337,7 @@ impl Fleet for LiveFleet {
             .to_owned(),
             truncated: self.catalogue.names().nth(list.len()).is_some(),
             list,
+            cache: self.cache.show(&self.catalogue, self.cache.counts(self.lanes())),
         }
     }
 

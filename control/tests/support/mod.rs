@@ -117,8 +117,9 @@ impl Fleet for FakeFleet {
     }
 
     fn files(&self, limit: usize) -> Files {
-        let list =
-            vec![FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280, hits: 3, served_bytes: 42_840 }; limit.min(1)];
+        let entry =
+            FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280, hits: 3, served_bytes: 42_840, resident: true };
+        let list = vec![entry; limit.min(1)];
         Files { generation: 1, files: 1, bytes: 14_280, page_kind: "ordinary".to_owned(), list, ..Files::default() }
     }
 

@@ -152,6 +152,7 @@ impl<P: Port> Lane<P> {
         let (engine, _, mut sink) = self.parts();
         engine.run_timers(now, &mut sink);
         engine.pump(now, &mut sink);
+        engine.resume(now, &mut sink);
     }
 
     /// Frames of our flows that arrived at other workers.
@@ -404,6 +405,7 @@ impl<P: Port> Output for Sink<'_, P> {
             }
             Event::Ended(finished) => self.counters.note_end(finished),
             Event::Refused(refused) => self.counters.note_refusal(refused),
+            Event::Cache(event) => self.counters.count_cache(event),
         }
     }
 }
