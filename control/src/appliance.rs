@@ -6,6 +6,7 @@ mod crew;
 mod error;
 mod fleet;
 mod load;
+mod monitoring;
 mod ports;
 
 use std::io;
@@ -45,6 +46,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let _signals = SignalListener::start(orders_in.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
+    let endpoint = monitoring::bind(&launch.settings)?;
 
     let loaded = load::load(&launch.settings, plan.memory)?;
     if !orders.is_empty() {
@@ -60,7 +62,9 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     }
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
-    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders);
+    let watched = Arc::clone(&fleet) as Arc<dyn Fleet>;
+    let ended = monitoring::begin(&eal, watched, endpoint)
+        .and_then(|_monitoring| watch(&launch.settings, &fleet, socket, orders_in, &orders));
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);

@@ -8,6 +8,7 @@ use crate::address::PortAddress;
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::metrics::Listen;
 
 /// `bypassd`.
 #[derive(Debug, Parser)]
@@ -124,6 +125,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "IFNAME")]
     pub kernel_interface: Option<InterfaceName>,
 
+    /// Offer metrics (OpenMetrics, for Prometheus) at http://ADDR:PORT/metrics on the host's own network, to everyone who reaches that
+    /// address; off without it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<Listen>,
+
     /// End, with status 0, after this many seconds without a transfer
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
     pub exit_when_idle: Option<u32>,
@@ -170,6 +176,8 @@ mod tests {
             "/tmp/s",
             "--kernel-interface",
             "boot0",
+            "--metrics",
+            "127.0.0.1:9569",
             "--exit-when-idle",
             "5",
             "--",
@@ -182,6 +190,7 @@ mod tests {
         assert_eq!(args.addresses.len(), 2);
         assert_eq!(args.vdevs[0].name(), "net_null0");
         assert_eq!(args.allow[0].address(), "0000:03:00.0");
+        assert_eq!(args.metrics.unwrap().to_string(), "127.0.0.1:9569");
         assert_eq!(args.exit_when_idle, Some(5));
         assert_eq!(args.eal, ["--log-level", "8", "-m", "64"]);
     }
@@ -193,6 +202,7 @@ mod tests {
             (&["-l", "1-0"], "runs backwards"),
             (&["-a", "eth0"], "no PCI device"),
             (&["--vdev", "tap0"], "net_"),
+            (&["--metrics", "9569"], "no address and port"),
             (&["--exit-when-idle", "0"], "not in 1..="),
         ] {
             let error = run(words).unwrap_err().to_string();

@@ -14,6 +14,7 @@ use crate::address::{Cidr, PortAddress, PortIndex};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::settings::{Limits, Names, Timers, WorkerSettings};
 
@@ -59,6 +60,8 @@ pub struct FileValues {
     pub worker: WorkerSettings,
     /// `[control]`.
     pub control: ControlTable,
+    /// `[metrics]`.
+    pub metrics: MetricsTable,
 }
 
 /// `[eal]`: devices, lcores and memory.
@@ -116,6 +119,14 @@ impl Default for ControlTable {
     fn default() -> Self {
         Self { socket: None, mode: defaults::CONTROL_MODE, group: None }
     }
+}
+
+/// `[metrics]`: what monitoring may read.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsTable {
+    /// Where on the host's own network; `None`: nowhere.
+    pub listen: Option<Listen>,
 }
 
 /// A whole number from `MIN` to `MAX`.

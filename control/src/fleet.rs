@@ -1,6 +1,7 @@
 //! The running dataplane as control sees it. Everything here may be called from several control threads at a time
 //! and returns at once, but for the copies of sessions: those wait for their worker, and not for long.
 
+use crate::metrics::{LaneSnapshot, Latency};
 use crate::protocol::{Drops, Files, PortStats, Sessions, Stats, Workers};
 
 /// A worker that ended on its own.
@@ -33,6 +34,16 @@ pub trait Fleet: Send + Sync {
 
     /// The ports' own counters.
     fn ports(&self) -> Vec<PortStats>;
+
+    /// What each worker counted on each port.
+    fn lanes(&self) -> Vec<LaneSnapshot> {
+        Vec::new()
+    }
+
+    /// How long things took, as far as that is measured.
+    fn latencies(&self) -> Vec<Latency> {
+        Vec::new()
+    }
 
     /// Asks all workers to take no new requests. May be called again.
     fn begin_drain(&self);

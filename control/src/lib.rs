@@ -2,7 +2,7 @@
 //!
 //! It reads the command line and the configuration ([`args`], [`config`], [`settings`]), works out the EAL arguments for this machine
 //! ([`machine`], [`eal_args`]), and then watches over the workers ([`supervisor`], [`driver`]) and answers `bypassctl`
-//! ([`protocol`], [`socket`], [`words`]). It knows the running dataplane only as a [`fleet::Fleet`].
+//! ([`protocol`], [`socket`], [`words`]) and monitoring ([`metrics`]). It knows the running dataplane only as a [`fleet::Fleet`].
 
 pub mod address;
 pub mod appliance;
@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod lcores;
 pub mod leftovers;
 pub mod machine;
+pub mod metrics;
 pub mod mistake;
 pub mod notice;
 pub mod progress;

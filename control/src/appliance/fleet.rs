@@ -14,6 +14,7 @@ use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerStat
 use super::crew::Member;
 use crate::count::WorkerCount;
 use crate::fleet::{Fleet, WorkerFailure};
+use crate::metrics::LaneSnapshot;
 use crate::protocol::{
     Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
@@ -198,6 +199,7 @@ impl Fleet for LiveFleet {
             tx_frames: self.sum(|lane| lane.tx_frames.get()).saturating_sub(self.sum(|lane| lane.relayed.get())),
             tx_dropped: self.sum(|lane| lane.tx_dropped.get()),
             pool_empty: self.sum(|lane| lane.pool_empty.get()),
+            to_kernel: self.sum(|lane| lane.to_kernel.get()),
             from_kernel: self.sum(|lane| lane.from_kernel.get()),
             kernel_lost: self.sum(|lane| lane.kernel_lost.get()),
             data_bytes: self.sum(|lane| lane.data_bytes.get()),
@@ -269,6 +271,17 @@ impl Fleet for LiveFleet {
 
     fn ports(&self) -> Vec<PortStats> {
         self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn lanes(&self) -> Vec<LaneSnapshot> {
+        let of_member = |member: &Member| {
+            let counters = self.ports.iter().zip(member.counters.clone());
+            let worker = member.index;
+            counters
+                .map(move |(port, lane)| LaneSnapshot::read(worker, port.info.port.index(), &lane))
+                .collect::<Vec<_>>()
+        };
+        self.members.iter().flat_map(of_member).collect()
     }
 
     fn begin_drain(&self) {
