@@ -11,4 +11,4 @@ pub mod telemetry;
 pub use collector::{Build, Pages};
 pub use listen::Listen;
 pub use server::{BoundEndpoint, EndpointError, MetricsServer};
-pub use snapshot::{LaneSnapshot, Latency};
+pub use snapshot::{Durations, LaneSnapshot};

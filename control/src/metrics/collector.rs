@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeG
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::snapshot::{LaneSnapshot, Latency};
+use super::snapshot::{Durations, LaneSnapshot};
 use crate::fleet::Fleet;
 use crate::protocol::{Files, PortStats, Worker, WorkerState, Workers};
 
@@ -95,7 +95,7 @@ impl Collector for FleetCollector {
         families.lanes(&self.fleet.lanes())?;
         families.files(&self.fleet.files(0))?;
         families.ports(&self.fleet.ports())?;
-        self.fleet.latencies().iter().try_for_each(|latency| families.histogram(latency))
+        self.fleet.durations().iter().try_for_each(|latency| families.histogram(latency))
     }
 }
 
@@ -142,7 +142,7 @@ impl Families<'_> {
         samples.into_iter().try_for_each(|labels| family.encode_info(&labels))
     }
 
-    fn histogram(&mut self, latency: &Latency) -> fmt::Result {
+    fn histogram(&mut self, latency: &Durations) -> fmt::Result {
         let unit = Unit::Seconds;
         let mut family = self.0.encode_descriptor(latency.name, latency.help, Some(&unit), MetricType::Histogram)?;
         family.encode_histogram::<NoLabelSet>(latency.sum_seconds, latency.count(), &latency.buckets, None)
@@ -164,6 +164,12 @@ impl Families<'_> {
             "Turns of the poll loop without any frame.",
             None,
             workers.iter().map(|w| (labels(w), w.empty_polls)),
+        )?;
+        self.counter(
+            "worker_stalls",
+            "Times that a polling worker made no turn for too long.",
+            None,
+            workers.iter().map(|w| (labels(w), w.stalls)),
         )?;
         self.counter(
             "busy",

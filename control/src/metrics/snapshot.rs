@@ -63,7 +63,7 @@ impl LaneSnapshot {
 
 /// How long something took, as a histogram: all workers together, since the start.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Latency {
+pub struct Durations {
     /// What took so long: `first_data`, `transfer`. It becomes `bypassd_NAME_seconds`.
     pub name: &'static str,
     /// For people: what begins and what ends the time.
@@ -74,7 +74,7 @@ pub struct Latency {
     pub sum_seconds: f64,
 }
 
-impl Latency {
+impl Durations {
     /// Bounds of the buckets, in microseconds: from what a burst takes to what a person gives up on.
     const BOUNDS_US: [u64; 19] = [
         10,
@@ -133,13 +133,13 @@ mod tests {
     #[test]
     fn a_duration_lies_in_the_bucket_whose_bound_it_does_not_exceed() {
         let latency =
-            Latency::of_microseconds("x", "h", [(0, 1), (10, 2), (11, 4), (120_000_000, 8), (u64::MAX, 16), (500, 32)]);
+            Durations::of_microseconds("x", "h", [(0, 1), (10, 2), (11, 4), (120_000_000, 8), (u64::MAX, 16), (500, 32)]);
         let count = |bound: f64| latency.buckets.iter().find(|(b, _)| *b == bound).unwrap().1;
         assert_eq!((count(1e-5), count(2e-5), count(5e-4)), (3, 4, 32));
         assert_eq!((count(120.0), count(f64::INFINITY)), (8, 16));
         assert_eq!(latency.count(), 63);
         assert!(latency.buckets.windows(2).all(|pair| pair[0].0 < pair[1].0), "bounds rise");
-        let few = Latency::of_microseconds("x", "h", [(1_000_000, 2), (500_000, 1)]);
+        let few = Durations::of_microseconds("x", "h", [(1_000_000, 2), (500_000, 1)]);
         assert!((few.sum_seconds - 2.5).abs() < 1e-9);
     }
 

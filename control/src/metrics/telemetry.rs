@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dataplane::dpdk::{Dict, Eal, TelemetryCommand, TelemetryError, Value};
 
-use super::snapshot::Latency;
+use super::snapshot::Durations;
 use crate::fleet::Fleet;
 use crate::protocol::{Drops, Session, Stats, Worker, WorkerState, Workers};
 
@@ -124,6 +124,7 @@ fn worker(worker: &Worker) -> Dict {
         WorkerState::Starting => "starting",
         WorkerState::Polling => "polling",
         WorkerState::Draining => "draining",
+        WorkerState::Stalled => "stalled",
         WorkerState::Stopped => "stopped",
         WorkerState::Failed => "failed",
     };
@@ -137,6 +138,7 @@ fn worker(worker: &Worker) -> Dict {
         number("polls", worker.polls),
         number("empty_polls", worker.empty_polls),
         number("busy_us", worker.busy_us),
+        number("stalls", worker.stalls),
     ]
 }
 
@@ -180,11 +182,11 @@ fn latency(fleet: &dyn Fleet, parameters: &str) -> Option<Dict> {
     if !parameters.is_empty() {
         return None;
     }
-    Some(fleet.latencies().iter().map(|one| (one.name.to_owned(), Value::Dict(distribution(one)))).collect())
+    Some(fleet.durations().iter().map(|one| (one.name.to_owned(), Value::Dict(distribution(one)))).collect())
 }
 
 /// Counts by upper bound, as `le_500` for at most 500 microseconds.
-fn distribution(latency: &Latency) -> Dict {
+fn distribution(latency: &Durations) -> Dict {
     let mut all = vec![number("count", latency.count())];
     all.extend(latency.buckets.iter().map(|&(bound, count)| {
         if bound.is_finite() { number(&format!("le_{:.0}", bound * 1e6), count) } else { number("le_inf", count) }
