@@ -121,7 +121,7 @@ fn binding(context: &Context<'_>) -> Vec<Verdict> {
             "mlx5_core"
         };
         let bifurcated = is_bifurcated(context, device);
-        let verdict = match driver(context, device).as_deref() {
+        match driver(context, device).as_deref() {
             Some(name) if BIFURCATED.contains(&name) => {
                 Verdict::ok(format!("{name}, beside which DPDK works: it stays")).fact("driver", name)
             }
@@ -151,8 +151,7 @@ fn binding(context: &Context<'_>) -> Vec<Verdict> {
                 .or(format!("driverctl set-override {address} vfio-pci, which the next boot keeps"))
                 .fact("driver", found)
             }
-        };
-        verdict
+        }
     })
 }
 

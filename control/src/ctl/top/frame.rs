@@ -184,6 +184,7 @@ pub(super) mod tests {
             empty_polls: 0,
             busy_us: count * 100,
             busy_percent: None,
+            stalls: 0,
         };
         let port = PortStats { rx_bytes: count * 1_000, ..PortStats::default() };
         let stats = Stats {
