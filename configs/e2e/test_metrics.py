@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from clients import CLIENTS
 from conftest import Content, Starter
 from frames import RawHost
 from lab import REPO, run, wait_for
-from promql import Use, uses
+from promql import Use, output_labels, uses
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from test_accounting import bad_traffic, settled
@@ -146,6 +147,16 @@ def test_every_family_has_help_and_counters_only_rise(busy_server: Server, conte
     assert after.sum("bypassd_data_bytes_total") - before.sum("bypassd_data_bytes_total") >= 200_000
 
 
+def test_histograms_count_every_transfer_that_was_done(busy_server: Server) -> None:
+    stats = settled(busy_server)
+    now = scrape(busy_server)
+    assert now.sum("bypassd_transfer_seconds_count") == stats["transfers"]["done"] > 2
+    assert now.sum("bypassd_transfer_seconds_bucket", le="+Inf") == stats["transfers"]["done"]
+    assert now.sum("bypassd_transfer_seconds_sum") > 0
+    first = [now.sum(f"bypassd_{name}_seconds_count") for name in ("first_data", "first_data_after_offer")]
+    assert min(first) > 0 and sum(first) >= stats["transfers"]["done"], "with options and without"
+
+
 def test_scrapes_do_not_disturb_a_transfer(busy_server: Server, content: Content, tmp_path: Path) -> None:
     local = tmp_path / "got"
     argv = busy_server.site.client.argv(*CLIENTS["atftp-1428-w16"](SERVER4, "m40", local))
@@ -220,7 +231,9 @@ def test_telemetry_equals_show_stats(busy_server: Server) -> None:
     assert workers["total"] == 2 and "next" not in workers
     assert [(workers[key]["id"], workers[key]["state"]) for key in ("0", "1")] == [(0, "polling"), (1, "polling")]
     assert sum(workers[key]["rx_frames"] for key in ("0", "1")) == stats["rx_frames"]
-    assert all(name in ("first_data", "transfer") for name in latency or {})
+    # The transfers that were done, by how long they took.
+    assert latency["transfer"]["count"] == stats["transfers"]["done"]
+    assert sum(count for bound, count in latency["transfer"].items() if bound.startswith("le_")) == stats["transfers"]["done"]
 
 
 def test_telemetry_lists_its_commands_and_refuses_nonsense(busy_server: Server) -> None:
@@ -311,6 +324,18 @@ def test_the_dashboard_asks_only_for_what_there_is(busy_server: Server) -> None:
     for title, query in queries:
         for use in uses(query):
             check_use(now, title, use)
+
+
+def test_legends_name_labels_that_the_results_have(busy_server: Server) -> None:
+    now = scrape(busy_server)
+    dashboard = json.loads(DASHBOARD.read_text())
+    targets = [target for panel in panels(dashboard) for target in panel.get("targets", [])]
+    for target in targets:
+        named = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+        (use, *_) = uses(target["expr"])
+        has = output_labels(target["expr"])
+        known = set(now.labels(use.metric)[0]) | {"instance", "job"} if has is None else has
+        assert named <= known, f"{target['expr']}: the result has no label {named - known}"
 
 
 def check_use(now: Scrape, title: str, use: Use) -> None:

@@ -76,7 +76,7 @@ pub trait Fleet: Send + Sync {
     fn ports(&self) -> Vec<PortStats>;
 
     /// What each worker counted on each port.
-    fn lanes(&self) -> Vec<LaneSnapshot> {
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
         Vec::new()
     }
 

@@ -11,12 +11,12 @@ use dataplane::dpdk::{Device, DeviceInfo};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{Histogram, LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
 
 use super::crew::Member;
 use crate::count::WorkerCount;
 use crate::fleet::{Fleet, Pulse, WorkerFailure};
-use crate::metrics::LaneSnapshot;
+use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{
     Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
@@ -318,7 +318,7 @@ impl Fleet for LiveFleet {
         self.ports.iter().map(LivePort::stats).collect()
     }
 
-    fn lanes(&self) -> Vec<LaneSnapshot> {
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
         let of_member = |member: &Member| {
             let counters = self.ports.iter().zip(member.counters.clone());
             let worker = member.index;
@@ -327,6 +327,27 @@ impl Fleet for LiveFleet {
                 .collect::<Vec<_>>()
         };
         self.members.iter().flat_map(of_member).collect()
+    }
+
+    fn durations(&self) -> Vec<Durations> {
+        let counts = |of: fn(&LaneCounters) -> &Histogram| self.lanes().flat_map(move |lane| of(lane).counts());
+        vec![
+            Durations::of_nanoseconds(
+                "first_data",
+                "From a request to its first DATA in the transmit queue, where that is the answer: the work of this host alone.",
+                counts(|lane| &lane.latency.first_data),
+            ),
+            Durations::of_microseconds(
+                "first_data_after_offer",
+                "From a request with options to the ACK of its OACK, which the first DATA answers: the client's round trip is in it.",
+                counts(|lane| &lane.latency.first_data_after_offer),
+            ),
+            Durations::of_microseconds(
+                "transfer",
+                "From a request to the last ACK, of transfers that were done.",
+                counts(|lane| &lane.latency.transfer),
+            ),
+        ]
     }
 
     fn begin_drain(&self) {

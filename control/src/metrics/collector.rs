@@ -92,7 +92,7 @@ impl Collector for FleetCollector {
         let uptime = self.started.elapsed().as_secs_f64();
         families.gauge("uptime", "Time since the workers were launched.", Some(Unit::Seconds), [(vec![], uptime)])?;
         families.workers(&self.fleet.workers())?;
-        families.lanes(&self.fleet.lanes())?;
+        families.lanes(&self.fleet.lane_counts())?;
         families.files(&self.fleet.files(0))?;
         families.ports(&self.fleet.ports())?;
         self.fleet.durations().iter().try_for_each(|latency| families.histogram(latency))

@@ -64,7 +64,7 @@ impl LaneSnapshot {
 /// How long something took, as a histogram: all workers together, since the start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Durations {
-    /// What took so long: `first_data`, `transfer`. It becomes `bypassd_NAME_seconds`.
+    /// What took so long, such as `transfer`. It becomes `bypassd_NAME_seconds`.
     pub name: &'static str,
     /// For people: what begins and what ends the time.
     pub help: &'static str,
@@ -75,8 +75,11 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Bounds of the buckets, in microseconds: from what a burst takes to what a person gives up on.
-    const BOUNDS_US: [u64; 19] = [
+    /// Bounds of the buckets, in microseconds: from what one frame takes to what a person gives up on.
+    const BOUNDS_US: [u64; 22] = [
+        1,
+        2,
+        5,
         10,
         20,
         50,
@@ -98,23 +101,33 @@ impl Durations {
         120_000_000,
     ];
 
-    /// Sorts counted durations into the buckets. `durations` are microseconds with how often each came, in any order.
+    /// Sorts counted microseconds into the buckets: each duration with how often it came, in any order.
     #[must_use]
     pub fn of_microseconds(
         name: &'static str,
         help: &'static str,
-        durations: impl IntoIterator<Item = (u64, u64)>,
+        counts: impl IntoIterator<Item = (u64, u64)>,
     ) -> Self {
-        let seconds = |us: u64| us as f64 / 1e6;
-        let bounds = Self::BOUNDS_US.into_iter().map(seconds).chain([f64::INFINITY]);
+        let counts = counts.into_iter().map(|(us, count)| (us.saturating_mul(1_000), count));
+        Self::of_nanoseconds(name, help, counts)
+    }
+
+    /// The same for nanoseconds.
+    #[must_use]
+    pub fn of_nanoseconds(
+        name: &'static str,
+        help: &'static str,
+        counts: impl IntoIterator<Item = (u64, u64)>,
+    ) -> Self {
+        let bounds = Self::BOUNDS_US.into_iter().map(|us| us as f64 / 1e6).chain([f64::INFINITY]);
         let mut buckets: Vec<(f64, u64)> = bounds.map(|bound| (bound, 0)).collect();
         let mut sum_seconds = 0.0;
-        for (us, count) in durations {
-            let at = Self::BOUNDS_US.partition_point(|&bound| bound < us);
+        for (ns, count) in counts {
+            let at = Self::BOUNDS_US.partition_point(|&bound| bound * 1_000 < ns);
             if let Some((_, bucket)) = buckets.get_mut(at) {
                 *bucket += count;
             }
-            sum_seconds += seconds(us) * count as f64;
+            sum_seconds += ns as f64 / 1e9 * count as f64;
         }
         Self { name, help, buckets, sum_seconds }
     }
@@ -132,15 +145,20 @@ mod tests {
 
     #[test]
     fn a_duration_lies_in_the_bucket_whose_bound_it_does_not_exceed() {
-        let latency =
-            Durations::of_microseconds("x", "h", [(0, 1), (10, 2), (11, 4), (120_000_000, 8), (u64::MAX, 16), (500, 32)]);
+        let latency = Durations::of_microseconds(
+            "x",
+            "h",
+            [(0, 1), (10, 2), (11, 4), (120_000_000, 8), (u64::MAX, 16), (500, 32)],
+        );
         let count = |bound: f64| latency.buckets.iter().find(|(b, _)| *b == bound).unwrap().1;
-        assert_eq!((count(1e-5), count(2e-5), count(5e-4)), (3, 4, 32));
+        assert_eq!((count(1e-6), count(1e-5), count(2e-5), count(5e-4)), (1, 2, 4, 32));
         assert_eq!((count(120.0), count(f64::INFINITY)), (8, 16));
         assert_eq!(latency.count(), 63);
         assert!(latency.buckets.windows(2).all(|pair| pair[0].0 < pair[1].0), "bounds rise");
         let few = Durations::of_microseconds("x", "h", [(1_000_000, 2), (500_000, 1)]);
         assert!((few.sum_seconds - 2.5).abs() < 1e-9);
+        let short = Durations::of_nanoseconds("x", "h", [(999, 1), (1_000, 2), (1_001, 4)]);
+        assert_eq!(short.buckets[..2].iter().map(|(_, count)| *count).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Fleet for FakeFleet {
         }]
     }
 
-    fn lanes(&self) -> Vec<LaneSnapshot> {
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
         let lane = |worker: u16| LaneSnapshot {
             worker,
             rx_frames: 10,
