@@ -205,12 +205,15 @@ def test_ssh_goes_on(addressed: Server, tmp_path: Path) -> None:
 
 
 FLOOD = """
-import socket, sys, time
+import signal, socket, sys, time
 link, seconds, frame = sys.argv[1], float(sys.argv[2]), bytes.fromhex(sys.argv[3])
 out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 out.bind((link, 0))
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+print("begins", flush=True)
 end, sent = time.monotonic() + seconds, 0
-while time.monotonic() < end:
+while time.monotonic() < end and not told:
     for _ in range(64):
         try:
             out.send(frame)
@@ -245,10 +248,14 @@ def test_a_flood_for_the_kernel_does_not_cost_a_transfer(addressed: Server, cont
 
     quiet = min(timed() for _ in range(2))
     before = addressed.ctl("show", "stats")
-    flood = [sys.executable, "-c", FLOOD, "cli0", "8", not_ours(addressed).hex()]
+    flood = [sys.executable, "-c", FLOOD, "cli0", "60", not_ours(addressed).hex()]
     with subprocess.Popen(addressed.site.client.argv(*flood), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        loud = timed()
-        assert process.poll() is None, "the flood lasted longer than the transfer"
+        assert process.stdout is not None and process.stdout.readline() == b"begins\n"
+        try:
+            loud = timed()
+            assert process.poll() is None, "the flood lasted longer than the transfer"
+        finally:
+            process.terminate()
         sent = int(process.communicate(timeout=30)[0])
     stats = settled(addressed)
     given = stats["served"]["to_kernel"] - before["served"]["to_kernel"]
@@ -256,8 +263,8 @@ def test_a_flood_for_the_kernel_does_not_cost_a_transfer(addressed: Server, cont
     lost = stats["kernel_lost"] - before["kernel_lost"]
     missed = sum(port["rx_missed"] for port in stats["ports"])
     print(f"quiet {quiet:.2f} s, beside {sent} frames {loud:.2f} s; given {given}, ring full {full}, interface full {lost}")
-    # The flood's sender, the client and the links' own work take CPU time from the worker, too: this machine has two cores.
-    assert loud < 8 * quiet + 2
+    # The flood's sender, the client and the links' own work take CPU time from the worker, too; a machine may have two cores only.
+    assert loud < 10 * quiet + 5
     assert full > 0, "what was too much was dropped at the ring, and counted"
     assert sent * 0.99 <= given + full + missed + 100, "every frame of the flood is in a counter"
     assert stats["served"]["to_kernel"] - stats["to_kernel"] - stats["kernel_lost"] == 0, "none is left in between"
