@@ -99,6 +99,8 @@ need python3-prometheus-client "tests: reads OpenMetrics" python_has prometheus_
 need python3-venv "tests: a place for tftpy and promql-parser" python_has ensurepip
 need dpdk-dev "tests: dpdk-telemetry.py" has dpdk-telemetry.py
 need dnsmasq-base "tests: DHCP server" has dnsmasq
+need python3-pexpect "tests: the prompt in a pseudo-terminal" python_has pexpect
+need python3-scapy "tests: capture files read by another" is_installed python3-scapy
 need valgrind "instruction counts, memory checks" has valgrind
 need shellcheck "checks the scripts" has shellcheck
 if $peers; then

@@ -8,6 +8,7 @@ use crate::address::PortAddress;
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::{LogFormat, LogLevel};
 use crate::metrics::Listen;
 
 /// `bypassd`.
@@ -60,7 +61,8 @@ fn defaults_help() -> String {
          \x20 [names]   fold_case {}, backslash {}\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
-         \x20 [control] mode \"{:04o}\"",
+         \x20 [control] mode \"{:04o}\"\n\
+         \x20 [log]     format \"text\", level \"info\", timestamps {}, transfers {}, refusals_per_second {}",
         defaults::MAX_SESSIONS,
         defaults::MAX_UNPROVEN,
         defaults::MAX_UNPROVEN_PER_ADDRESS,
@@ -84,6 +86,9 @@ fn defaults_help() -> String {
         defaults::MTU,
         defaults::ZERO_COPY_MIN_BYTES,
         defaults::CONTROL_MODE,
+        defaults::LOG_TIMESTAMPS,
+        defaults::LOG_TRANSFERS,
+        defaults::LOG_REFUSALS_PER_SECOND,
     )
 }
 
@@ -132,6 +137,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<Listen>,
 
+    /// What the log looks like and where it goes [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What the log says at least [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+
     /// End, with status 0, after this many seconds without a transfer
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
     pub exit_when_idle: Option<u32>,
@@ -161,6 +174,10 @@ pub struct CheckArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
+
+    /// Show the checks too that are of no concern to this run, or that this machine does not answer
+    #[arg(long)]
+    pub all: bool,
 
     /// Print the findings as JSON
     #[arg(long)]

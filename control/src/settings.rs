@@ -14,6 +14,7 @@ use crate::config::{ConfigFile, FileValues, bounded};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::LogSettings;
 use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place};
 
@@ -200,6 +201,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Control socket.
     pub control: ControlSettings,
+    /// Log.
+    pub log: LogSettings,
     /// Where the metrics are offered, if they are.
     pub metrics: Option<Listen>,
 }
@@ -349,6 +352,7 @@ impl Settings {
             names,
             worker,
             control,
+            log,
             metrics,
         } = file.map(|file| file.values.clone()).unwrap_or_default();
 
@@ -371,6 +375,12 @@ impl Settings {
             socket: args.control.or(control.socket).unwrap_or_else(|| environment.control_socket()),
             mode: control.mode,
             group: control.group,
+        };
+
+        let log = LogSettings {
+            format: args.log_format.unwrap_or(log.format),
+            level: args.log_level.unwrap_or(log.level),
+            ..log
         };
 
         let fail = |key: &'static str, kind| SettingsError {
@@ -411,6 +421,7 @@ impl Settings {
             names,
             worker,
             control,
+            log,
             metrics: args.metrics.or(metrics.listen),
         })
     }

@@ -61,12 +61,19 @@ fn root(context: &Context<'_>) -> Vec<Verdict> {
         Err(error) => {
             let mend = match error {
                 LoadError::RootMissing { .. } => format!("mkdir -p {shown}"),
-                LoadError::RootDangling { target, .. } => format!("mkdir -p {}", quoted(target)),
+                LoadError::RootDangling { target, .. } => {
+                    format!("mkdir -p {}", quoted(&path.parent().unwrap_or(path).join(target)))
+                }
                 LoadError::RootNotDirectory { .. } => format!("bypassd run --root {} ...", crate::defaults::ROOT),
                 LoadError::RootUnreadable { .. } => format!("chmod o+rx {shown}"),
                 LoadError::Arena(_) | LoadError::TooManyNames => format!("find -L {shown} -type f | wc -l"),
             };
-            Verdict::failure(context.unprefixed(&error.to_string()), mend)
+            let text = context.unprefixed(&error.to_string());
+            match (text.rsplit_once(": "), error) {
+                (_, LoadError::RootUnreadable { .. }) | (None, _) => Verdict::failure(text, mend),
+                (Some((cause, _)), _) => Verdict::failure(cause, mend),
+            }
+            .or("name another root with --root")
         }
     };
     vec![verdict.fact("root", path.display().to_string())]

@@ -19,6 +19,7 @@ mod mempool;
 mod queue;
 mod rss;
 mod telemetry;
+mod xstats;
 
 pub use clock::Tsc;
 pub use device::{
@@ -33,3 +34,4 @@ pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};
 pub use rss::RssSpread;
 pub use telemetry::{Dict, TelemetryCommand, TelemetryError, Value};
+pub use xstats::Xstat;

@@ -1,6 +1,7 @@
 //! One worker on one port: burst in, engine, burst out. The shape of testpmd's loops: no heap, lock, log or syscall.
 
 use super::counters::LaneCounters;
+use super::tap::Taps;
 use crate::engine::{Engine, Event, Outcome, Output};
 use crate::files::Catalogue;
 use crate::port::{BURST, Backlog, Burst, Payload, Port, TooLong};
@@ -63,6 +64,8 @@ pub struct Lane<P: Port> {
     /// Counts turns that might have served the kernel interface.
     turns_from_kernel: u8,
     counters: Arc<LaneCounters>,
+    /// Those that look on; mostly nobody.
+    taps: Option<Box<Taps>>,
 }
 
 impl<P: Port> Lane<P> {
@@ -85,6 +88,7 @@ impl<P: Port> Lane<P> {
             neighbourhood,
             turns_from_kernel: 0,
             counters,
+            taps: None,
         };
         lane.lend_current();
         lane
@@ -139,6 +143,9 @@ impl<P: Port> Lane<P> {
         }
         self.counters.rx_frames.add(count as u64);
         self.counters.bursts[count.min(BURST)].add(1);
+        if let Some(taps) = &mut self.taps {
+            taps.received(now, &self.burst);
+        }
         let (engine, burst, mut sink) = self.parts();
         engine.look_ahead(burst.as_slice(), &sink);
         for frame in burst.drain(..) {
@@ -234,7 +241,10 @@ impl<P: Port> Lane<P> {
             self.tx_alive = now;
             return 0;
         }
-        let sent = self.port.send(&mut self.backlog);
+        let sent = match &mut self.taps {
+            None => self.port.send(&mut self.backlog),
+            Some(taps) => taps.send(now, &mut self.port, &mut self.backlog),
+        };
         if sent > 0 {
             self.counters.tx_frames.add(sent as u64);
             self.tx_alive = now;
@@ -242,6 +252,9 @@ impl<P: Port> Lane<P> {
             self.counters.tx_dropped.add(self.backlog.len() as u64);
             self.backlog.clear();
             self.tx_alive = now;
+            if let Some(taps) = &mut self.taps {
+                taps.backlog_cleared();
+            }
         }
         sent
     }
@@ -270,6 +283,12 @@ impl<P: Port> Lane<P> {
         engine.cut_off(now, &mut sink);
         drop(sink);
         self.counters.active_sessions.set(0);
+    }
+
+    /// Others look on from now on, or nobody; returns those before.
+    #[cold]
+    pub fn exchange_taps(&mut self, taps: Option<Box<Taps>>) -> Option<Box<Taps>> {
+        core::mem::replace(&mut self.taps, taps)
     }
 
     /// The engine, the burst that it handles, and what takes its output.
@@ -404,7 +423,7 @@ impl<P: Port> Output for Sink<'_, P> {
             Event::Opened { tally } => {
                 self.counters.opened.add(1);
                 if let Some(tally) = tally {
-                    tally.hits.add(1);
+                    tally.count_begin();
                 }
             }
             Event::FirstData => self.counters.latency.first_data_sent(),
