@@ -8,6 +8,7 @@ mod error;
 mod fleet;
 mod load;
 mod look;
+mod monitoring;
 mod ports;
 
 use std::io;
@@ -51,6 +52,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let _signals = SignalListener::start(orders_in.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
+    let endpoint = monitoring::bind(&launch.settings)?;
 
     let transfers = TransferLog::start(&launch.settings.log)
         .map_err(|source| ApplianceError::System { what: "cannot write transfers down", source })?;
@@ -69,7 +71,9 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
     transfers.watch(fleet.record_sources());
-    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager);
+    let watched = Arc::clone(&fleet) as Arc<dyn Fleet>;
+    let ended = monitoring::begin(&eal, watched, endpoint)
+        .and_then(|_monitoring| watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager));
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);

@@ -10,6 +10,7 @@ use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
 use crate::log::{LogFormat, LogLevel};
+use crate::metrics::Listen;
 
 /// `bypassd`.
 #[derive(Debug, Parser)]
@@ -138,6 +139,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "IFNAME")]
     pub kernel_interface: Option<InterfaceName>,
 
+    /// Offer metrics (OpenMetrics, for Prometheus) at http://ADDR:PORT/metrics on the host's own network, to everyone who reaches that
+    /// address; off without it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<Listen>,
+
     /// What the log looks like and where it goes [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -226,6 +232,8 @@ mod tests {
             "/tmp/s",
             "--kernel-interface",
             "boot0",
+            "--metrics",
+            "127.0.0.1:9569",
             "--exit-when-idle",
             "5",
             "--",
@@ -238,6 +246,7 @@ mod tests {
         assert_eq!(args.addresses.len(), 2);
         assert_eq!(args.vdevs[0].name(), "net_null0");
         assert_eq!(args.allow[0].address(), "0000:03:00.0");
+        assert_eq!(args.metrics.unwrap().to_string(), "127.0.0.1:9569");
         assert_eq!(args.exit_when_idle, Some(5));
         assert_eq!(args.cache_budget, Some(Budget::Bytes(4 << 30)));
         assert_eq!(args.eal, ["--log-level", "8", "-m", "64"]);
@@ -250,6 +259,7 @@ mod tests {
             (&["-l", "1-0"], "runs backwards"),
             (&["-a", "eth0"], "no PCI device"),
             (&["--vdev", "tap0"], "net_"),
+            (&["--metrics", "9569"], "no address and port"),
             (&["--exit-when-idle", "0"], "not in 1..="),
             (&["--cache-budget", "4GB"], "no cache budget"),
         ] {

@@ -15,6 +15,7 @@ use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
 use crate::log::LogSettings;
+use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::settings::{FilesSettings, Limits, Names, Timers, WorkerSettings};
 
@@ -64,6 +65,8 @@ pub struct FileValues {
     pub control: ControlTable,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[metrics]`.
+    pub metrics: MetricsTable,
 }
 
 /// `[eal]`: devices, lcores and memory.
@@ -124,6 +127,14 @@ impl Default for ControlTable {
     fn default() -> Self {
         Self { socket: None, mode: defaults::CONTROL_MODE, group: None }
     }
+}
+
+/// `[metrics]`: what monitoring may read.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsTable {
+    /// Where on the host's own network; `None`: nowhere.
+    pub listen: Option<Listen>,
 }
 
 /// A whole number from `MIN` to `MAX`.

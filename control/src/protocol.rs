@@ -225,6 +225,9 @@ pub struct Stats {
     pub tx_dropped: u64,
     /// Times that a worker found its frame buffers exhausted; the timer repairs what was not sent.
     pub pool_empty: u64,
+    /// Frames that the kernel interface took.
+    #[serde(default)]
+    pub to_kernel: u64,
     /// Frames that passed from the kernel interface to the port.
     pub from_kernel: u64,
     /// Frames for the kernel interface that it had no room for.

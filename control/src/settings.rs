@@ -17,6 +17,7 @@ use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
 use crate::log::LogSettings;
+use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place};
 
 /// `[limits]`: what clients may take. See [`crate::defaults`] for the meaning of each.
@@ -222,6 +223,8 @@ pub struct Settings {
     pub control: ControlSettings,
     /// Log.
     pub log: LogSettings,
+    /// Where the metrics are offered, if they are.
+    pub metrics: Option<Listen>,
 }
 
 /// What the process's environment says about where sockets belong.
@@ -345,6 +348,13 @@ const SOCKET_PATH_MAX: usize = 107;
 /// Frames that a worker holds outside of the rings: a burst, the backlog, the pool's own cache.
 const FRAMES_BESIDE_RINGS: usize = 32 + 256 + 256;
 
+/// Frames that may wait for the kernel interface, of whichever worker; further ones are dropped. Few, because each of them is a
+/// buffer that transfers lack.
+pub(crate) const KERNEL_RING_FRAMES: usize = 256;
+
+/// Descriptors of each of the kernel interface's queues. net_tap keeps as many frame buffers for reception.
+pub(crate) const KERNEL_DESCRIPTORS: u16 = 64;
+
 impl Settings {
     /// Merges the flags over the file.
     ///
@@ -364,6 +374,7 @@ impl Settings {
             worker,
             control,
             log,
+            metrics,
         } = file.map(|file| file.values.clone()).unwrap_or_default();
 
         let devices_by_flag = !args.vdevs.is_empty() || !args.allow.is_empty();
@@ -406,10 +417,10 @@ impl Settings {
         let ports = ports(&eal).map_err(|kind| flag_or_file(devices_by_flag, "eal", kind))?;
         let addresses = assign(&addresses, ports).map_err(|kind| flag_or_file(addresses_by_flag, "address", kind))?;
         check_values(&limits, &timers).map_err(|(key, kind)| fail(key, kind))?;
-        check_frames(&worker, ports.unwrap_or(1)).map_err(|kind| fail("worker.frames", kind))?;
-
         let by_flag = args.kernel_interface.is_some();
         let kernel_interface = args.kernel_interface.or(kernel_interface);
+        let for_kernel = kernel_interface.as_ref().map_or(0, |_| KERNEL_RING_FRAMES + usize::from(KERNEL_DESCRIPTORS));
+        check_frames(&worker, ports.unwrap_or(1), for_kernel).map_err(|kind| fail("worker.frames", kind))?;
         if let (Some(_), Some(ports @ 2..)) = (&kernel_interface, ports) {
             let kind = SettingsErrorKind::KernelInterfaceOfManyPorts { ports };
             return Err(flag_or_file(by_flag, "kernel_interface", kind));
@@ -433,6 +444,7 @@ impl Settings {
             worker,
             control,
             log,
+            metrics: args.metrics.or(metrics.listen),
         })
     }
 }
@@ -526,9 +538,9 @@ fn check_values(limits: &Limits, timers: &Timers) -> Result<(), (&'static str, S
     }
 }
 
-fn check_frames(worker: &WorkerSettings, ports: usize) -> Result<(), SettingsErrorKind> {
+fn check_frames(worker: &WorkerSettings, ports: usize, for_kernel: usize) -> Result<(), SettingsErrorKind> {
     let rings = usize::from(worker.rx_descriptors) + usize::from(worker.tx_descriptors);
-    let needed = ports * rings + FRAMES_BESIDE_RINGS;
+    let needed = ports * rings + FRAMES_BESIDE_RINGS + for_kernel;
     match usize::try_from(worker.frames) {
         Ok(frames) if frames < needed => Err(SettingsErrorKind::TooFewFrames { frames: worker.frames, ports, needed }),
         _ => Ok(()),

@@ -198,6 +198,7 @@ fn write_stats(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
         ("tx-frames", stats.tx_frames),
         ("tx-dropped", stats.tx_dropped),
         ("pool-empty", stats.pool_empty),
+        ("to-kernel", stats.to_kernel),
         ("from-kernel", stats.from_kernel),
         ("kernel-lost", stats.kernel_lost),
         ("data-blocks", stats.data_blocks),

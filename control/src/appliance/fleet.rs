@@ -12,7 +12,7 @@ use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title}
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::port::BURST;
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{Histogram, LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
 
 use super::busy::{Sample, Share};
 use super::cache::Cache;
@@ -22,6 +22,7 @@ use crate::count::WorkerCount;
 use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
 use crate::hits::{EarlierHits, Hits};
 use crate::latency;
+use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
     Drop, Drops, FileEntry, Files, Latencies, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
@@ -282,6 +283,7 @@ impl Fleet for LiveFleet {
             tx_frames: self.sum(|lane| lane.tx_frames.get()).saturating_sub(self.sum(|lane| lane.relayed.get())),
             tx_dropped: self.sum(|lane| lane.tx_dropped.get()),
             pool_empty: self.sum(|lane| lane.pool_empty.get()),
+            to_kernel: self.sum(|lane| lane.to_kernel.get()),
             from_kernel: self.sum(|lane| lane.from_kernel.get()),
             kernel_lost: self.sum(|lane| lane.kernel_lost.get()),
             data_bytes: self.sum(|lane| lane.data_bytes.get()),
@@ -360,6 +362,38 @@ impl Fleet for LiveFleet {
 
     fn ports(&self) -> Vec<PortStats> {
         self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
+        let of_member = |member: &Member| {
+            let counters = self.ports.iter().zip(member.counters.clone());
+            let worker = member.index;
+            counters
+                .map(move |(port, lane)| LaneSnapshot::read(worker, port.info.port.index(), &lane))
+                .collect::<Vec<_>>()
+        };
+        self.members.iter().flat_map(of_member).collect()
+    }
+
+    fn durations(&self) -> Vec<Durations> {
+        let counts = |of: fn(&LaneCounters) -> &Histogram| self.lanes().flat_map(move |lane| of(lane).counts());
+        vec![
+            Durations::of_nanoseconds(
+                "first_data",
+                "From a request to its first DATA in the transmit queue, where that is the answer: the work of this host alone.",
+                counts(|lane| &lane.latency.first_data),
+            ),
+            Durations::of_microseconds(
+                "first_data_after_offer",
+                "From a request with options to the ACK of its OACK, which the first DATA answers: the client's round trip is in it.",
+                counts(|lane| &lane.latency.first_data_after_offer),
+            ),
+            Durations::of_microseconds(
+                "transfer",
+                "From a request to the last ACK, of transfers that were done.",
+                counts(|lane| &lane.latency.transfer),
+            ),
+        ]
     }
 
     fn port_infos(&self) -> Vec<PortInfo> {

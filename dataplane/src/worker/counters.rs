@@ -60,6 +60,8 @@ counters! {
     pool_empty,
     /// Frames sent for workers without a queue, which count them as sent too.
     relayed,
+    /// Frames that the kernel interface took.
+    to_kernel,
     /// Frames that were on their way to the kernel interface when it had no room.
     kernel_lost,
     /// Frames from the kernel interface.
