@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -165,6 +166,14 @@ class Server:
         tool = str(BINARIES / "bypassctl")
         done = run(tool, "--control", str(self.control), "--json", *words, timeout=10)
         return json.loads(done.stdout) if done.stdout.strip() else {}
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """The reply to one request line on the control socket itself: `{"ok": …}` or `{"error": …}`."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(10)
+            control.connect(str(self.control))
+            control.sendall(json.dumps({"words": words}).encode() + b"\n")
+            return json.loads(control.makefile().readline())
 
     def drops(self) -> dict[str, int]:
         """Dropped frames by reason."""
