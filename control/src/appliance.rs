@@ -20,6 +20,7 @@ use dataplane::worker::StopFlag;
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
+use crate::links::{self, LinkListener};
 use crate::manager::ServiceManager;
 use crate::notice::say;
 use crate::settings::Settings;
@@ -117,9 +118,19 @@ fn watch(
         Arc::new(move |request| words::answer(&request, &*fleet, &orders_in))
     };
     let _socket = socket.answer(handler)?;
+    let _links = watch_links(fleet)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
     supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut io::stderr())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
+}
+
+/// Watches the ports' links until the result is dropped.
+fn watch_links(fleet: &Arc<LiveFleet>) -> Result<LinkListener, ApplianceError> {
+    let system = |source| ApplianceError::System { what: "cannot watch the ports' links", source };
+    let hint = links::hint().map_err(system)?;
+    fleet.hint_link_changes(&hint).map_err(BuildError::from)?;
+    let ports: Arc<dyn links::Ports> = Arc::<LiveFleet>::clone(fleet);
+    LinkListener::start(ports, hint, |change| say(change)).map_err(system)
 }
 
 #[cfg(test)]

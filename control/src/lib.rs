@@ -1,7 +1,7 @@
 //! The control side of bypassd: everything slow that must never happen on a worker.
 //!
 //! It reads the command line and the configuration ([`args`], [`config`], [`settings`]), works out the EAL arguments for this machine
-//! ([`machine`], [`eal_args`]), and then watches over the workers ([`supervisor`], [`driver`], [`stall`], [`watchdog`]), tells the service manager ([`manager`]), and answers `bypassctl`
+//! ([`machine`], [`eal_args`]), and then watches over the workers ([`supervisor`], [`driver`], [`stall`], [`watchdog`]) and their ports' links ([`links`]), tells the service manager ([`manager`]), and answers `bypassctl`
 //! ([`protocol`], [`socket`], [`words`]). It knows the running dataplane only as a [`fleet::Fleet`].
 
 pub mod address;
@@ -18,6 +18,7 @@ pub mod eal_args;
 pub mod fleet;
 pub mod lcores;
 pub mod leftovers;
+pub mod links;
 pub mod machine;
 pub mod manager;
 pub mod mistake;

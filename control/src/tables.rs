@@ -234,9 +234,10 @@ fn write_drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
 fn write_port(out: &mut dyn Write, port: &PortStats) -> io::Result<()> {
     writeln!(out, "  {:#<24} NIC statistics for port {:<2} {:#<24}", "", port.port, "")?;
     let speed = port.link.speed_mbps.map_or_else(String::new, |speed| format!(" {speed} Mbit/s"));
+    let losses = if port.link_losses > 0 { format!(", lost {} time(s)", port.link_losses) } else { String::new() };
     writeln!(
         out,
-        "  {} ({}) {} mtu {} link {}{speed}",
+        "  {} ({}) {} mtu {} link {}{speed}{losses}",
         escaped(&port.name),
         escaped(&port.driver),
         escaped(&port.mac),
