@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
-use dataplane::dpdk::{BUILT_VERSION, Eal};
+use dataplane::dpdk::Eal;
 use dataplane::files::{Catalogue, LoadReport};
 use dataplane::worker::StopFlag;
 
@@ -60,9 +60,6 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     say(format_args!("EAL arguments: {}", plan.args.join(" ")));
     manager.status("starting DPDK");
     let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
-    if eal.version() != BUILT_VERSION {
-        say(format_args!("built with {BUILT_VERSION}, running on {}", eal.version()));
-    }
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
     let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager);
@@ -143,6 +140,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
+    use crate::host::Host;
     use crate::machine::Machine;
     use crate::settings::Environment;
     use crate::startup::prepare;
@@ -151,11 +149,11 @@ mod tests {
         let (root, socket) = (root.to_str().unwrap(), socket.to_str().unwrap());
         let words = ["bypassd", "run", "--vdev", "net_null0", "--address", "192.0.2.1/24", "--root", root];
         let rest = ["--control", socket, "--", "--no-huge", "-m", "256", "--lcores", "0@0,1@0,2@0", "--no-telemetry"];
-        let Command::Run(mut args) = Cli::parse_from(words.into_iter().chain(rest)).command;
+        let Command::Run(mut args) = Cli::parse_from(words.into_iter().chain(rest)).command else { panic!("it runs") };
         let config = Path::new(socket).with_extension("toml");
         std::fs::write(&config, "[worker]\nidle_sleep_us = 1000\nrx_descriptors = 64\ntx_descriptors = 64\n").unwrap();
         args.config = Some(config);
-        prepare(args, &Environment::default(), &Machine::look()).unwrap()
+        prepare(args, &Environment::default(), &Machine::look(&Host::this())).unwrap()
     }
 
     /// Waits, for at most ten seconds.

@@ -1,12 +1,15 @@
 //! The control side of bypassd: everything slow that must never happen on a worker.
 //!
 //! It reads the command line and the configuration ([`args`], [`config`], [`settings`]), works out the EAL arguments for this machine
-//! ([`machine`], [`eal_args`]), and then watches over the workers ([`supervisor`], [`driver`], [`stall`], [`watchdog`]) and their ports' links ([`links`]), tells the service manager ([`manager`]), and answers `bypassctl`
+//! ([`host`], [`machine`], [`eal_args`]), says what the machine lacks ([`check`]), then watches over the workers ([`supervisor`], [`driver`],
+//! [`stall`], [`watchdog`]) and the ports' links ([`links`]), tells the service manager ([`manager`]), and answers `bypassctl`
 //! ([`protocol`], [`socket`], [`words`]). It knows the running dataplane only as a [`fleet::Fleet`].
 
 pub mod address;
+pub mod advice;
 pub mod appliance;
 pub mod args;
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod count;
@@ -16,6 +19,8 @@ pub mod device;
 pub mod driver;
 pub mod eal_args;
 pub mod fleet;
+pub mod grammar;
+pub mod host;
 pub mod lcores;
 pub mod leftovers;
 pub mod links;

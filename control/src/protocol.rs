@@ -159,6 +159,21 @@ pub enum WorkerState {
     Stalled,
 }
 
+impl WorkerState {
+    /// In lower case, as on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Polling => "polling",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
 /// `show stats`: sums over all workers. `rx_frames` and `accounted_frames` are equal but for frames in work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
@@ -249,6 +264,14 @@ pub struct Session {
     /// Smoothed round trip, once measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_us: Option<u64>,
+}
+
+impl Session {
+    /// Acknowledged bytes, in percent of the file.
+    #[must_use]
+    pub fn percent(&self) -> u128 {
+        (u128::from(self.acked_bytes) * 100).checked_div(u128::from(self.total_bytes)).unwrap_or(100)
+    }
 }
 
 /// `show files`.
