@@ -57,7 +57,7 @@ fn there_is_a_page_for_each_program_and_word_and_for_the_file() {
 fn mandoc_and_man_find_no_mistake() {
     let (_dir, paths) = written();
     for path in paths {
-        if let Some(output) = tool(Command::new("mandoc").args(["-Tlint", "-Wwarning"]).arg(&path)) {
+        if let Some(output) = tool(Command::new("mandoc").args(["-Tlint", "-W", "warning"]).arg(&path)) {
             assert!(output.status.success(), "{}", shown(&output));
         }
         let mut man = Command::new("man");

@@ -23,7 +23,7 @@ impl<'a> Entry<'a> {
         if comment.is_empty() {
             return;
         }
-        if keys.is_empty() {
+        if keys.is_empty() && !out.lines().next_back().is_some_and(|line| line.starts_with(".SH")) {
             out.push_str(".PP\n");
         }
         for group in comment.chunk_by(|one, next| is_verbatim(one) == is_verbatim(next)) {

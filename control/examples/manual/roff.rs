@@ -14,7 +14,7 @@ pub(crate) fn heading(title: &str) -> String {
 /// Lines as they are, indented, none of them filled.
 pub(crate) fn verbatim<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
     let lines: String = lines.into_iter().map(|line| escaped(line) + "\n").collect();
-    format!(".PP\n.nf\n{lines}.fi\n")
+    format!(".nf\n{lines}.fi\n")
 }
 
 /// Lines filled to a paragraph.
