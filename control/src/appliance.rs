@@ -6,14 +6,15 @@ mod crew;
 mod error;
 mod fleet;
 mod load;
+mod look;
 mod ports;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
-use dataplane::dpdk::Eal;
+use dataplane::dpdk::{Eal, Tsc};
 use dataplane::files::{Catalogue, LoadReport};
 use dataplane::worker::StopFlag;
 
@@ -22,17 +23,19 @@ use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
 use crate::links::{self, LinkListener};
 use crate::manager::ServiceManager;
-use crate::notice::say;
+use crate::notice::{Lines, say};
 use crate::settings::Settings;
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
 use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
+use crate::transfer_log::TransferLog;
 use crate::words;
 
 use crew::Crew;
 pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
+use look::Look;
 use ports::Ports;
 
 /// Serves until it is told to end. The line with `ready` goes to standard output, everything else to standard error.
@@ -48,6 +51,8 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
 
+    let transfers = TransferLog::start(&launch.settings.log)
+        .map_err(|source| ApplianceError::System { what: "cannot write transfers down", source })?;
     let mut manager = ServiceManager::of_process();
     manager.status("loading files");
     let loaded = load::load(&launch.settings, plan.memory)?;
@@ -62,10 +67,13 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
+    transfers.watch(fleet.record_sources());
     let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager);
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
+    // Those that were cut off are still to be written down.
+    drop(transfers);
     ended
 }
 
@@ -73,7 +81,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (catalogue, report): (Arc<Catalogue>, LoadReport),
+    (mut catalogue, report): (Arc<Catalogue>, LoadReport),
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
@@ -81,6 +89,10 @@ fn start(
     ports.describe().iter().for_each(say);
     ports.start()?;
 
+    // Nobody shares it yet.
+    if let (Some(catalogue), Ok(workers)) = (Arc::get_mut(&mut catalogue), u16::try_from(lcores.len())) {
+        catalogue.keep_tallies(workers);
+    }
     let plan = crew::Plan {
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
@@ -88,16 +100,32 @@ fn start(
         drain: StopFlag::new(),
         stop: StopFlag::new(),
         count: WorkerCount::new(),
+        clock: Tsc::new(eal),
     };
     let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     ports.describe_refusals().iter().for_each(say);
-    let ports = ports
+    let pools = ports.pools.clone();
+    let ports: Vec<LivePort> = ports
         .ports
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
+    let tsc_hz = plan.clock.hz();
+    let look = Look::new(eal, plan.clock, &members, &ports, pools);
     let crew::Plan { drain, stop, count, .. } = plan;
-    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now() };
+    let fleet = LiveFleet {
+        members,
+        ports,
+        catalogue,
+        report,
+        count,
+        drain,
+        stop,
+        started: Instant::now(),
+        look,
+        tsc_hz,
+        earlier_hits: Mutex::default(),
+    };
     Ok((crew, Arc::new(fleet)))
 }
 
@@ -117,7 +145,7 @@ fn watch(
     let _socket = socket.answer(handler)?;
     let _links = watch_links(fleet)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
-    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut io::stderr())
+    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut Lines::default())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
 }
 

@@ -22,6 +22,7 @@ use super::error::BuildError;
 use super::ports::{Port, Ports};
 use crate::count::WorkerCount;
 use crate::settings::Settings;
+use crate::transfer_log::RECORDS;
 
 /// A worker's way to a DPDK port.
 type Way = Attachment<QueuePair, Arc<Mempool>>;
@@ -37,7 +38,7 @@ pub(super) struct Member {
     pub(super) index: u16,
     pub(super) lcore: LcoreId,
     pub(super) status: Arc<WorkerStatus>,
-    /// What `busy_us` was when somebody last asked.
+    /// What it did lately.
     pub(super) busy: Mutex<BusyShare>,
     /// One per port.
     pub(super) counters: Vec<Arc<LaneCounters>>,
@@ -69,6 +70,8 @@ pub(super) struct Plan<'a> {
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
     pub(super) count: WorkerCount,
+    /// The workers'.
+    pub(super) clock: Tsc,
 }
 
 /// The lcores that workers will run on.
@@ -91,7 +94,7 @@ pub(super) fn launch(
     let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
     let mut seed = [0; 16];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(BuildError::Random)?;
-    let clock = Tsc::new(eal);
+    let clock = plan.clock;
     let mut kernel = ports.kernel.take();
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
@@ -126,7 +129,10 @@ pub(super) fn launch(
             let attachment = next_attachment(port)?;
             let relayed = port.relayed.clone().filter(|_| matches!(attachment, Attachment::Queue(_)));
             let neighbourhood = Neighbourhood { inboxes: port.inboxes.clone(), relayed, kernel: kernel_path };
-            let counted = Arc::new(LaneCounters::default());
+            let counted = Arc::new(match plan.settings.log.transfers {
+                true => LaneCounters::with_records(RECORDS),
+                false => LaneCounters::default(),
+            });
             lanes.push(Lane::new(engine, attachment, share.index, neighbourhood, Arc::clone(&counted)));
             counters.push(counted);
         }
@@ -177,7 +183,7 @@ fn launch_one(
     let status = Arc::clone(&member.status);
     let work = move || {
         let _counted = counted;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.now()))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.read()))) {
             status.set_state(WorkerState::Failed);
             // Only this worker writes it, once.
             let _ = failure.set(dataplane::dpdk::panic_message(&*panic));

@@ -12,16 +12,24 @@ use std::time::{Duration, Instant};
 use dataplane::dpdk::{Device, DeviceError, DeviceInfo};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
+use dataplane::port::BURST;
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
 
+use super::busy::{Sample, Share};
 use super::crew::Member;
+use super::look::Look;
 use crate::count::WorkerCount;
-use crate::fleet::{Fleet, Pulse, WorkerFailure};
+use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
+use crate::hits::{EarlierHits, Hits};
+use crate::latency;
 use crate::links::{self, PortLink};
+use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
-    Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+    Drop, Drops, FileEntry, Files, Latencies, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
+use crate::taps::LookingOn;
+use crate::transfer_log::Source;
 
 /// Places of a session table that a worker copies in one turn of its loop.
 const PAGE: usize = 512;
@@ -31,10 +39,10 @@ const PAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A port, as control keeps it.
 pub(super) struct LivePort {
-    device: Mutex<Device>,
-    info: DeviceInfo,
-    mac: MacAddr,
-    mtu: u16,
+    pub(super) device: Mutex<Device>,
+    pub(super) info: DeviceInfo,
+    pub(super) mac: MacAddr,
+    pub(super) mtu: u16,
     link_losses: AtomicU64,
 }
 
@@ -89,11 +97,16 @@ pub(super) struct LiveFleet {
     pub(super) count: WorkerCount,
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
+    pub(super) look: Look,
     pub(super) started: Instant,
+    /// Ticks of the TSC in a second.
+    pub(super) tsc_hz: u64,
+    /// What catalogues counted that are no more.
+    pub(super) earlier_hits: Mutex<EarlierHits>,
 }
 
 impl LiveFleet {
-    fn lanes(&self) -> impl Iterator<Item = &LaneCounters> {
+    fn lanes(&self) -> impl Iterator<Item = &LaneCounters> + Clone {
         self.members.iter().flat_map(|member| &member.counters).map(|counters| &**counters)
     }
 
@@ -103,6 +116,15 @@ impl LiveFleet {
 
     fn sum(&self, counter: impl Fn(&LaneCounters) -> u64) -> u64 {
         self.lanes().map(counter).sum()
+    }
+
+    /// Where the records of finished transfers are.
+    pub(super) fn record_sources(&self) -> Vec<Source> {
+        let of_member = |member: &Member| {
+            let worker = member.index;
+            member.counters.clone().into_iter().map(move |counters| Source { worker, counters })
+        };
+        self.members.iter().flat_map(of_member).collect()
     }
 
     fn outcomes(&self, fate: Fate) -> BTreeMap<String, u64> {
@@ -247,10 +269,12 @@ impl Fleet for LiveFleet {
         let worker = |member: &Member| {
             let polls = member.status.polls.get();
             let empty_polls = member.status.empty_polls.get();
-            let busy_us = member.status.busy_us.get();
+            let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum::<u64>();
+            let handled = sum(|lane| lane.accounted_frames() + lane.handed_over.get());
+            let packets = handled.max(sum(|lane| lane.tx_frames.get()));
+            let now = Sample { at: Instant::now(), busy_ns: member.status.busy_ns.get(), packets };
             // A panic of another reader leaves a pair of numbers.
-            let mut busy = member.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum();
+            let Share { percent, ns_per_packet } = member.busy.lock().unwrap_or_else(PoisonError::into_inner).look(now);
             Worker {
                 id: member.index,
                 lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
@@ -266,8 +290,12 @@ impl Fleet for LiveFleet {
                 sessions: sum(|lane| lane.active_sessions.get()),
                 polls,
                 empty_polls,
-                busy_us,
-                busy_percent: busy.percent(Instant::now(), busy_us),
+                busy_us: member.status.busy_us.get(),
+                busy_percent: percent,
+                cycles_per_packet: ns_per_packet.map(|ns| ns * self.tsc_hz as f64 / 1e9),
+                bursts: (0..=BURST)
+                    .map(|size| member.counters.iter().map(|lane| lane.bursts[size].get()).sum())
+                    .collect(),
                 stalls: member.stalls.count.load(Relaxed),
             }
         };
@@ -312,6 +340,7 @@ impl Fleet for LiveFleet {
             data_blocks: self.sum(|lane| lane.data_blocks.get()),
             blocks_resent: self.sum(|lane| lane.blocks_again.get()),
             transfers,
+            log_records_lost: self.sum(|lane| lane.records.as_ref().map_or(0, RecordRing::lost)),
             ports: self.ports(),
             uptime_seconds: self.started.elapsed().as_secs(),
         }
@@ -331,11 +360,17 @@ impl Fleet for LiveFleet {
             .map(|reason| (reason.to_string(), self.report.left_out(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
+        // A panic of another reader leaves the numbers as they were.
+        let earlier = self.earlier_hits.lock().unwrap_or_else(PoisonError::into_inner);
         let list: Vec<FileEntry> = self
             .catalogue
             .names()
             .take(limit)
-            .map(|(name, id)| FileEntry { name: escape(name).to_string(), bytes: self.catalogue.file(id).len() })
+            .map(|(name, id)| {
+                let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, id);
+                let bytes = self.catalogue.file(id).len();
+                FileEntry { name: escape(name).to_string(), bytes, hits, served_bytes }
+            })
             .collect();
         Files {
             generation: self.catalogue.generation().0.into(),
@@ -366,8 +401,42 @@ impl Fleet for LiveFleet {
         Drops { total: drops.iter().map(|drop| drop.count).sum(), drops }
     }
 
+    fn latency(&self) -> Latencies {
+        latency::describe(self.lanes())
+    }
+
     fn ports(&self) -> Vec<PortStats> {
         self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn port_infos(&self) -> Vec<PortInfo> {
+        self.ports.iter().map(LivePort::describe).collect()
+    }
+
+    fn port_xstats(&self) -> Vec<PortXstats> {
+        self.ports.iter().map(LivePort::xstats).collect()
+    }
+
+    fn clear_ports(&self, wanted: Option<u16>, what: PortCounters) -> Vec<(u16, Result<(), String>)> {
+        let numbered = self.ports.iter().map(|port| (port.info.port.index(), port));
+        let chosen = numbered.filter(|(number, _)| wanted.is_none_or(|wanted| wanted == *number));
+        chosen.map(|(number, port)| (number, port.clear(what))).collect()
+    }
+
+    fn version(&self) -> Version {
+        self.look.version.clone()
+    }
+
+    fn cores(&self) -> Vec<Core> {
+        self.look.cores.clone()
+    }
+
+    fn mempools(&self) -> Vec<Mempool> {
+        self.look.mempools()
+    }
+
+    fn looking_on(&self) -> Option<&LookingOn> {
+        Some(&self.look.looking_on)
     }
 
     fn begin_drain(&self) {

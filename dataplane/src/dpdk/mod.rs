@@ -18,6 +18,7 @@ mod mbuf;
 mod mempool;
 mod queue;
 mod rss;
+mod xstats;
 
 pub use clock::Tsc;
 pub use device::{
@@ -31,3 +32,4 @@ pub use mbuf::{Mbuf, Segments};
 pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};
 pub use rss::RssSpread;
+pub use xstats::Xstat;

@@ -1,6 +1,7 @@
 //! One worker on one port: burst in, engine, burst out. The shape of testpmd's loops: no heap, lock, log or syscall.
 
 use super::counters::LaneCounters;
+use super::tap::Taps;
 use crate::engine::{Engine, Event, Outcome, Output};
 use crate::files::Catalogue;
 use crate::port::{BURST, Backlog, Burst, Payload, Port, TooLong};
@@ -55,6 +56,8 @@ pub struct Lane<P: Port> {
     index: WorkerIndex,
     neighbourhood: Neighbourhood<P>,
     counters: Arc<LaneCounters>,
+    /// Those that look on; mostly nobody.
+    taps: Option<Box<Taps>>,
 }
 
 impl<P: Port> Lane<P> {
@@ -76,6 +79,7 @@ impl<P: Port> Lane<P> {
             index,
             neighbourhood,
             counters,
+            taps: None,
         };
         lane.lend_current();
         lane
@@ -128,6 +132,9 @@ impl<P: Port> Lane<P> {
         }
         self.counters.rx_frames.add(count as u64);
         self.counters.bursts[count.min(BURST)].add(1);
+        if let Some(taps) = &mut self.taps {
+            taps.received(now, &self.burst);
+        }
         let (engine, burst, mut sink) = self.parts();
         engine.look_ahead(burst.as_slice(), &sink);
         for frame in burst.drain(..) {
@@ -206,7 +213,10 @@ impl<P: Port> Lane<P> {
             self.tx_alive = now;
             return 0;
         }
-        let sent = self.port.send(&mut self.backlog);
+        let sent = match &mut self.taps {
+            None => self.port.send(&mut self.backlog),
+            Some(taps) => taps.send(now, &mut self.port, &mut self.backlog),
+        };
         if sent > 0 {
             self.counters.tx_frames.add(sent as u64);
             self.tx_alive = now;
@@ -214,6 +224,9 @@ impl<P: Port> Lane<P> {
             self.counters.tx_dropped.add(self.backlog.len() as u64);
             self.backlog.clear();
             self.tx_alive = now;
+            if let Some(taps) = &mut self.taps {
+                taps.backlog_cleared();
+            }
         }
         sent
     }
@@ -242,6 +255,12 @@ impl<P: Port> Lane<P> {
         engine.cut_off(now, &mut sink);
         drop(sink);
         self.counters.active_sessions.set(0);
+    }
+
+    /// Others look on from now on, or nobody; returns those before.
+    #[cold]
+    pub fn exchange_taps(&mut self, taps: Option<Box<Taps>>) -> Option<Box<Taps>> {
+        core::mem::replace(&mut self.taps, taps)
     }
 
     /// The engine, the burst that it handles, and what takes its output.
@@ -376,7 +395,7 @@ impl<P: Port> Output for Sink<'_, P> {
             Event::Opened { tally } => {
                 self.counters.opened.add(1);
                 if let Some(tally) = tally {
-                    tally.hits.add(1);
+                    tally.count_begin();
                 }
             }
             Event::FirstData => self.counters.latency.first_data_sent(),

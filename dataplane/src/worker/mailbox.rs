@@ -1,5 +1,6 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
+use super::tap::Taps;
 use crate::engine::SessionView;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use thiserror::Error;
@@ -17,6 +18,8 @@ pub enum Letter {
         /// Which of the worker's lanes.
         lane: usize,
     },
+    /// Let others look on, or no longer.
+    Taps(TapOrder),
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
@@ -50,6 +53,31 @@ impl SessionsPage {
     pub(super) fn reply(self) {
         let answer = self.answer.clone();
         // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
+/// Who looks on from now on, in memory that the sender brings; those before come back, so that no worker frees anything.
+#[derive(Debug)]
+pub struct TapOrder {
+    /// Which of the worker's lanes (ports).
+    pub lane: usize,
+    /// In the answer: those before.
+    pub taps: Option<Box<Taps>>,
+    answer: Sender<TapOrder>,
+}
+
+impl TapOrder {
+    /// An order, and where those before will be. When they are there, nothing is written to them any more.
+    #[must_use]
+    pub fn new(lane: usize, taps: Option<Box<Taps>>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { lane, taps, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // A sender that has gone takes no answer.
         let _ = answer.try_send(self);
     }
 }

@@ -9,6 +9,7 @@ mod latency;
 mod mailbox;
 mod records;
 mod stop;
+mod tap;
 
 pub use crate::counter::Counter;
 pub use attachment::Attachment;
@@ -16,9 +17,10 @@ pub use counters::{BurstSizes, LaneCounters};
 pub use histogram::{HIGHEST, Histogram, SIGNIFICANT_DIGITS};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
 pub use latency::Latency;
-pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Undeliverable, mailbox};
+pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, TapOrder, Undeliverable, mailbox};
 pub use records::{Cut, Ended, Record, RecordRing, What};
 pub use stop::StopFlag;
+pub use tap::{Direction, Layer, Tap, TapFilter, TapReader, TapRecord, Taps};
 
 use crate::port::Port;
 use crate::time::{Instant, Reading};
@@ -172,6 +174,12 @@ impl<P: Port> Worker<P> {
                     if let Some(lane) = self.lanes.get_mut(lane) {
                         lane.announce(now);
                     }
+                }
+                Letter::Taps(mut order) => {
+                    if let Some(lane) = self.lanes.get_mut(order.lane) {
+                        order.taps = lane.exchange_taps(order.taps);
+                    }
+                    order.reply();
                 }
                 #[cfg(feature = "fault-injection")]
                 Letter::Panic => panic!("asked to fail"),
