@@ -2,11 +2,13 @@
 //! is taken down in the opposite order, whatever happens in between.
 
 mod busy;
+mod cache;
 mod crew;
 mod error;
 mod fleet;
 mod load;
 mod look;
+mod monitoring;
 mod ports;
 
 use std::io;
@@ -15,15 +17,15 @@ use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
 use dataplane::dpdk::{Eal, Tsc};
-use dataplane::files::{Catalogue, LoadReport};
+use dataplane::files::Loaded;
 use dataplane::worker::StopFlag;
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
-use crate::links::{self, LinkListener};
+use crate::links::{self, Change, LinkListener};
 use crate::manager::ServiceManager;
-use crate::notice::{Lines, say};
+use crate::notice::{Lines, say, warn};
 use crate::settings::Settings;
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
@@ -32,6 +34,7 @@ use crate::supervisor::{Order, Outcome, Policy};
 use crate::transfer_log::TransferLog;
 use crate::words;
 
+use cache::{Cache, Stock};
 use crew::Crew;
 pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
@@ -50,12 +53,13 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let _signals = SignalListener::start(orders_in.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
+    let endpoint = monitoring::bind(&launch.settings)?;
 
     let transfers = TransferLog::start(&launch.settings.log)
         .map_err(|source| ApplianceError::System { what: "cannot write transfers down", source })?;
     let mut manager = ServiceManager::of_process();
     manager.status("loading files");
-    let loaded = load::load(&launch.settings, plan.memory)?;
+    let loaded = load::load(&launch.settings, plan)?;
     if !orders.is_empty() {
         return Ok(Outcome::AsAsked);
     }
@@ -68,7 +72,9 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
     transfers.watch(fleet.record_sources());
-    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager);
+    let watched = Arc::clone(&fleet) as Arc<dyn Fleet>;
+    let ended = monitoring::begin(&eal, watched, endpoint)
+        .and_then(|_monitoring| watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager));
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
@@ -81,7 +87,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (mut catalogue, report): (Arc<Catalogue>, LoadReport),
+    (Loaded { mut catalogue, report, library }, budget_bytes): (Loaded, u64),
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
@@ -89,10 +95,8 @@ fn start(
     ports.describe().iter().for_each(say);
     ports.start()?;
 
-    // Nobody shares it yet.
-    if let (Some(catalogue), Ok(workers)) = (Arc::get_mut(&mut catalogue), u16::try_from(lcores.len())) {
-        catalogue.keep_tallies(workers);
-    }
+    catalogue.keep_tallies(u16::try_from(lcores.len()).unwrap_or(u16::MAX));
+    let catalogue = Arc::new(catalogue);
     let plan = crew::Plan {
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
@@ -102,7 +106,7 @@ fn start(
         count: WorkerCount::new(),
         clock: Tsc::new(eal),
     };
-    let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
+    let (crew, members, desks) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     ports.describe_refusals().iter().for_each(say);
     let pools = ports.pools.clone();
     let ports: Vec<LivePort> = ports
@@ -113,11 +117,15 @@ fn start(
     let tsc_hz = plan.clock.hz();
     let look = Look::new(eal, plan.clock, &members, &ports, pools);
     let crew::Plan { drain, stop, count, .. } = plan;
+    let stock = Stock { catalogue: Arc::clone(&catalogue), library };
+    let cache = Cache::start(desks, stock, budget_bytes)
+        .map_err(|source| ApplianceError::System { what: "cannot start the thread that loads files", source })?;
     let fleet = LiveFleet {
         members,
         ports,
         catalogue,
         report,
+        cache,
         count,
         drain,
         stop,
@@ -155,7 +163,8 @@ fn watch_links(fleet: &Arc<LiveFleet>) -> Result<LinkListener, ApplianceError> {
     let hint = links::hint().map_err(system)?;
     fleet.hint_link_changes(&hint).map_err(BuildError::from)?;
     let ports: Arc<dyn links::Ports> = Arc::<LiveFleet>::clone(fleet);
-    LinkListener::start(ports, hint, |change| say(change)).map_err(system)
+    let log = |change: &Change| if change.link_is_up() { say(change) } else { warn(change) };
+    LinkListener::start(ports, hint, log).map_err(system)
 }
 
 #[cfg(test)]
@@ -199,7 +208,7 @@ mod tests {
         let launch = prepare_run(folder.path(), &folder.path().join("control"));
         let mut manager = ServiceManager::of_process();
         manager.status("loading files");
-        let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
+        let loaded = load::load(&launch.settings, &launch.eal).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
         let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
         let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);

@@ -3,6 +3,9 @@
 /// Content root. It may itself be a symlink.
 pub const ROOT: &str = "/tftp";
 
+/// Memory that the files may take, in percent of what is free at start. The rest is for everything else, and for a reload.
+pub const CACHE_BUDGET_PERCENT: u8 = 80;
+
 /// Directory of the control socket for a root daemon outside of systemd.
 pub const CONTROL_DIRECTORY: &str = "/run/bypassd";
 

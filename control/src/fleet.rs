@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{Drops, Files, Latencies, PortStats, Session, Sessions, Stats, WorkerState, Workers};
 use crate::taps::LookingOn;
@@ -89,6 +90,16 @@ pub trait Fleet: Send + Sync {
 
     /// The ports' own counters.
     fn ports(&self) -> Vec<PortStats>;
+
+    /// What each worker counted on each port.
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
+        Vec::new()
+    }
+
+    /// How long things took, as far as that is measured.
+    fn durations(&self) -> Vec<Durations> {
+        Vec::new()
+    }
 
     /// What the ports are and were given.
     fn port_infos(&self) -> Vec<PortInfo> {

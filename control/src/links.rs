@@ -65,6 +65,14 @@ pub enum What {
     Speed,
 }
 
+impl Change {
+    /// Whether the link is there now.
+    #[must_use]
+    pub fn link_is_up(&self) -> bool {
+        matches!(self.what, What::Up(_) | What::Speed)
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PortLink { port, name, link } = &self.port;

@@ -225,6 +225,9 @@ pub struct Stats {
     pub tx_dropped: u64,
     /// Times that a worker found its frame buffers exhausted; the timer repairs what was not sent.
     pub pool_empty: u64,
+    /// Frames that the kernel interface took.
+    #[serde(default)]
+    pub to_kernel: u64,
     /// Frames that passed from the kernel interface to the port.
     pub from_kernel: u64,
     /// Frames for the kernel interface that it had no room for.
@@ -240,6 +243,9 @@ pub struct Stats {
     /// Records of transfers that the log did not take in time.
     #[serde(default)]
     pub log_records_lost: u64,
+    /// What became of requests for files that are loaded on demand, and of these files.
+    #[serde(default)]
+    pub cache: BTreeMap<String, u64>,
     /// Ports.
     pub ports: Vec<PortStats>,
     /// Time since the workers started.
@@ -325,6 +331,26 @@ pub struct Files {
     pub list: Vec<FileEntry>,
     /// Whether some are not listed.
     pub truncated: bool,
+    /// The memory that they may take, and do.
+    #[serde(default)]
+    pub cache: Cache,
+}
+
+/// The cache, as `show files` says it. Costs are bytes of the budget: lengths rounded up, and the sums of blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// What all files together may cost.
+    pub budget_bytes: u64,
+    /// Cost of those that were loaded at start, and stay.
+    pub pinned_bytes: u64,
+    /// Cost of those that were loaded on demand and are there now.
+    pub on_demand_bytes: u64,
+    /// How many those are.
+    pub on_demand_files: u64,
+    /// Files that are loaded when they are asked for, there or not.
+    pub on_demand_total: u64,
+    /// What happened: `hits`, `misses`, `loads`, `evictions` and more, as in `show stats`.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// One file.
@@ -340,6 +366,9 @@ pub struct FileEntry {
     /// Bytes that clients acknowledged, of transfers that have ended.
     #[serde(default)]
     pub served_bytes: u64,
+    /// Whether it is in memory.
+    #[serde(default)]
+    pub resident: bool,
 }
 
 /// `show drops`.

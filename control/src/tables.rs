@@ -5,8 +5,11 @@ mod look;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use crate::budget::Size;
 use crate::ctl::PortRate;
-use crate::protocol::{Body, Drops, FileEntry, Files, Latencies, PortStats, Session, Sessions, Stats, Worker, Workers};
+use crate::protocol::{
+    Body, Cache, Drops, FileEntry, Files, Latencies, PortStats, Session, Sessions, Stats, Worker, Workers,
+};
 
 pub(crate) use look::write_trace_lines;
 
@@ -195,6 +198,7 @@ fn write_stats(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
         ("tx-frames", stats.tx_frames),
         ("tx-dropped", stats.tx_dropped),
         ("pool-empty", stats.pool_empty),
+        ("to-kernel", stats.to_kernel),
         ("from-kernel", stats.from_kernel),
         ("kernel-lost", stats.kernel_lost),
         ("data-blocks", stats.data_blocks),
@@ -209,6 +213,10 @@ fn write_stats(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
     for (title, counts) in [("served", &stats.served), ("dropped", &stats.dropped), ("transfers", &stats.transfers)] {
         writeln!(out)?;
         write_counts(out, title, counts)?;
+    }
+    if stats.cache.values().any(|&count| count > 0) {
+        writeln!(out)?;
+        write_counts(out, "cache", &stats.cache)?;
     }
     for port in &stats.ports {
         writeln!(out)?;
@@ -262,8 +270,15 @@ fn file_row(file: &FileEntry) -> Vec<String> {
 }
 
 fn write_files(out: &mut dyn Write, files: &Files) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = files.list.iter().map(file_row).collect();
-    table(out, &[("bytes", Right), ("hits", Right), ("served-bytes", Right), ("name", Left)], &rows)?;
+    let columns = [("bytes", Right), ("hits", Right), ("served-bytes", Right), ("name", Left)];
+    if files.cache.on_demand_total == 0 {
+        let rows: Vec<Vec<String>> = files.list.iter().map(file_row).collect();
+        table(out, &columns, &rows)?;
+    } else {
+        let is_there = |file: &FileEntry| vec![if file.resident { "yes" } else { "-" }.to_owned()];
+        let rows: Vec<Vec<String>> = files.list.iter().map(|file| [is_there(file), file_row(file)].concat()).collect();
+        table(out, &[&[("in-memory", Left)], &columns[..]].concat(), &rows)?;
+    }
     if files.truncated {
         writeln!(out, "the first {} are shown", files.list.len())?;
     }
@@ -277,7 +292,25 @@ fn write_files(out: &mut dyn Write, files: &Files) -> io::Result<()> {
         files.bytes,
         escaped(&files.page_kind),
         files.generation
-    )
+    )?;
+    write_cache(out, &files.cache)
+}
+
+fn write_cache(out: &mut dyn Write, cache: &Cache) -> io::Result<()> {
+    if cache.on_demand_total == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "cache: {} of {} used; {} loaded at start; {} of {} file(s) on demand there now, {}",
+        Size(cache.pinned_bytes.saturating_add(cache.on_demand_bytes)),
+        Size(cache.budget_bytes),
+        Size(cache.pinned_bytes),
+        cache.on_demand_files,
+        cache.on_demand_total,
+        Size(cache.on_demand_bytes),
+    )?;
+    write_counts(out, "cache", &cache.counts)
 }
 
 fn write_drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
@@ -353,7 +386,13 @@ mod tests {
             bytes: 1_005,
             page_kind: "huge".to_owned(),
             list: [("a", 5), ("boot/é", 1_000)]
-                .map(|(name, bytes)| FileEntry { name: name.to_owned(), bytes, hits: 2, served_bytes: 2 * bytes })
+                .map(|(name, bytes)| FileEntry {
+                    name: name.to_owned(),
+                    bytes,
+                    hits: 2,
+                    served_bytes: 2 * bytes,
+                    resident: true,
+                })
                 .to_vec(),
             left_out: [("not readable".to_owned(), 3), ("empty name".to_owned(), 0)].into(),
             ..Files::default()
@@ -365,8 +404,37 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_that_does_not_hold_everything_is_shown() {
+        let entry =
+            |name: &str, resident| FileEntry { name: name.to_owned(), bytes: 7, hits: 0, served_bytes: 0, resident };
+        let cache = Cache {
+            budget_bytes: 4 << 20,
+            pinned_bytes: 1 << 20,
+            on_demand_bytes: 1 << 19,
+            on_demand_files: 1,
+            on_demand_total: 2,
+            counts: [("hits".to_owned(), 3), ("wants_lost".to_owned(), 0)].into(),
+        };
+        let list = vec![entry("a", true), entry("b", false)];
+        let files = Files { files: 2, bytes: 14, page_kind: "ordinary".to_owned(), list, cache, ..Files::default() };
+        assert_eq!(
+            text(&Body::Files(files)),
+            "in-memory  bytes  hits  served-bytes  name\nyes            7     0             0  a\n-              7     0             0  b\n\
+             2 file(s), 14 bytes in ordinary pages, generation 0\n\
+             cache: 1.50 MiB of 4.00 MiB used; 1.00 MiB loaded at start; 1 of 2 file(s) on demand there now, 512.00 KiB\n\
+             cache  count\nhits       3\n"
+        );
+    }
+
+    #[test]
     fn names_cannot_drive_the_terminal() {
-        let file = FileEntry { name: "a\u{1b}[2J\r\n\u{202e}b".to_owned(), bytes: 1, hits: 0, served_bytes: 0 };
+        let file = FileEntry {
+            name: "a\u{1b}[2J\r\n\u{202e}b".to_owned(),
+            bytes: 1,
+            hits: 0,
+            served_bytes: 0,
+            resident: true,
+        };
         let shown = text(&Body::Files(Files { list: vec![file], ..Files::default() }));
         assert!(shown.contains("a\\u{1b}[2J\\r\\n\\u{202e}b"), "{shown}");
     }

@@ -8,7 +8,7 @@ use control::args::{Cli, Command};
 use control::config::ConfigFile;
 use control::eal_args::{LcorePlan, Memory};
 use control::machine::{Hugepages, Machine};
-use control::settings::{Environment, Limits, Names, Settings, Timers, WorkerSettings};
+use control::settings::{Environment, FilesSettings, Limits, Names, Settings, Timers, WorkerSettings};
 use control::startup::{Launch, StartupError, prepare};
 
 fn example(name: &str) -> PathBuf {
@@ -107,12 +107,13 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!(values.limits, Limits::default());
     assert_eq!(values.timers, Timers::default());
     assert_eq!(values.names, Names::default());
+    assert_eq!(values.files, FilesSettings::default());
     assert_eq!(values.worker, WorkerSettings::default());
     assert_eq!((values.control.mode, values.root.as_deref()), (0o600, Some(Path::new("/tftp"))));
     assert!(values.eal.vdev.is_empty() && values.eal.extra.is_empty() && !values.eal.secondary_processes);
     assert!(!values.eal.allow_default_route);
-    // 9 limits, 5 timers, 2 of names, 6 of the worker; root; 4 of EAL; mode and group.
-    assert_eq!(shown, 29);
+    // 9 limits, 5 timers, 2 of names, 2 of files, 6 of the worker; root; 4 of EAL; mode and group.
+    assert_eq!(shown, 31);
 }
 
 fn message(text: &str, words: &[&str]) -> (String, u8) {

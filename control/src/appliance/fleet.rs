@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dataplane::dpdk::{Device, DeviceError, DeviceInfo};
-use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
+use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::port::BURST;
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{Histogram, LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
 
 use super::busy::{Sample, Share};
+use super::cache::Cache;
 use super::crew::Member;
 use super::look::Look;
 use crate::count::WorkerCount;
@@ -24,6 +25,7 @@ use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
 use crate::hits::{EarlierHits, Hits};
 use crate::latency;
 use crate::links::{self, PortLink};
+use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
     Drop, Drops, FileEntry, Files, Latencies, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
@@ -94,6 +96,7 @@ pub(super) struct LiveFleet {
     pub(super) ports: Vec<LivePort>,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) report: LoadReport,
+    pub(super) cache: Cache,
     pub(super) count: WorkerCount,
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
@@ -334,6 +337,7 @@ impl Fleet for LiveFleet {
             tx_frames: self.sum(|lane| lane.tx_frames.get()).saturating_sub(self.sum(|lane| lane.relayed.get())),
             tx_dropped: self.sum(|lane| lane.tx_dropped.get()),
             pool_empty: self.sum(|lane| lane.pool_empty.get()),
+            to_kernel: self.sum(|lane| lane.to_kernel.get()),
             from_kernel: self.sum(|lane| lane.from_kernel.get()),
             kernel_lost: self.sum(|lane| lane.kernel_lost.get()),
             data_bytes: self.sum(|lane| lane.data_bytes.get()),
@@ -341,6 +345,7 @@ impl Fleet for LiveFleet {
             blocks_resent: self.sum(|lane| lane.blocks_again.get()),
             transfers,
             log_records_lost: self.sum(|lane| lane.records.as_ref().map_or(0, RecordRing::lost)),
+            cache: self.cache.counts(self.lanes()),
             ports: self.ports(),
             uptime_seconds: self.started.elapsed().as_secs(),
         }
@@ -362,16 +367,19 @@ impl Fleet for LiveFleet {
             .collect();
         // A panic of another reader leaves the numbers as they were.
         let earlier = self.earlier_hits.lock().unwrap_or_else(PoisonError::into_inner);
-        let list: Vec<FileEntry> = self
-            .catalogue
-            .names()
-            .take(limit)
-            .map(|(name, id)| {
-                let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, id);
-                let bytes = self.catalogue.file(id).len();
-                FileEntry { name: escape(name).to_string(), bytes, hits, served_bytes }
-            })
-            .collect();
+        let residents = self.cache.residents();
+        let generation = self.catalogue.generation();
+        let entry = |(name, file)| {
+            let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, file);
+            FileEntry {
+                name: escape(name).to_string(),
+                bytes: self.catalogue.file(file).len(),
+                hits,
+                served_bytes,
+                resident: !self.catalogue.is_absent(file) || residents.contains(&Title { generation, file }),
+            }
+        };
+        let list: Vec<FileEntry> = self.catalogue.names().take(limit).map(entry).collect();
         Files {
             generation: self.catalogue.generation().0.into(),
             files: self.catalogue.file_count() as u64,
@@ -385,6 +393,7 @@ impl Fleet for LiveFleet {
             .to_owned(),
             truncated: self.catalogue.names().nth(list.len()).is_some(),
             list,
+            cache: self.cache.show(&self.catalogue, self.cache.counts(self.lanes())),
         }
     }
 
@@ -407,6 +416,38 @@ impl Fleet for LiveFleet {
 
     fn ports(&self) -> Vec<PortStats> {
         self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
+        let of_member = |member: &Member| {
+            let counters = self.ports.iter().zip(member.counters.clone());
+            let worker = member.index;
+            counters
+                .map(move |(port, lane)| LaneSnapshot::read(worker, port.info.port.index(), &lane))
+                .collect::<Vec<_>>()
+        };
+        self.members.iter().flat_map(of_member).collect()
+    }
+
+    fn durations(&self) -> Vec<Durations> {
+        let counts = |of: fn(&LaneCounters) -> &Histogram| self.lanes().flat_map(move |lane| of(lane).counts());
+        vec![
+            Durations::of_nanoseconds(
+                "first_data",
+                "From a request to its first DATA in the transmit queue, where that is the answer: the work of this host alone.",
+                counts(|lane| &lane.latency.first_data),
+            ),
+            Durations::of_microseconds(
+                "first_data_after_offer",
+                "From a request with options to the ACK of its OACK, which the first DATA answers: the client's round trip is in it.",
+                counts(|lane| &lane.latency.first_data_after_offer),
+            ),
+            Durations::of_microseconds(
+                "transfer",
+                "From a request to the last ACK, of transfers that were done.",
+                counts(|lane| &lane.latency.transfer),
+            ),
+        ]
     }
 
     fn port_infos(&self) -> Vec<PortInfo> {
