@@ -19,10 +19,10 @@ const REFERENCE: &str = include_str!("../../configs/pci-appliance.toml");
 
 /// The pages in a folder of their own.
 fn written() -> (tempfile::TempDir, Vec<PathBuf>) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a folder");
     let write = |page: pages::Page| {
         let path = dir.path().join(page.file);
-        fs::write(&path, page.text).unwrap();
+        fs::write(&path, page.text).expect("written");
         path
     };
     let paths = pages::all("2026-01-31", REFERENCE).into_iter().map(write).collect();
@@ -112,9 +112,9 @@ fn every_key_of_the_reference_is_in_the_page() {
 
 /// What bash offers behind these words, the last of which is being typed.
 fn offered(words: &[&str]) -> Option<String> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a folder");
     for script in completions::all().into_iter().filter(|script| script.folder == "bash") {
-        fs::write(dir.path().join(script.file), script.text).unwrap();
+        fs::write(dir.path().join(script.file), script.text).expect("written");
     }
     let (program, last) = (words[0], words[words.len() - 1]);
     let before = words[words.len() - 2];

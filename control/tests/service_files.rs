@@ -83,16 +83,16 @@ fn the_unit_fits_the_program() {
 
 /// A copy that names a program which is there, in a folder of its own; with the drop-in or without.
 fn unit_to_check(lab: bool) -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a folder");
     let unit = text("systemd/bypassd.service").replace("/usr/bin/bypassd", "/bin/true");
     // Manual pages are looked for on this machine.
     let unit: Vec<&str> = unit.lines().filter(|line| !line.starts_with("Documentation=")).collect();
     let path = dir.path().join("bypassd.service");
-    fs::write(&path, unit.join("\n")).unwrap();
+    fs::write(&path, unit.join("\n")).expect("written");
     if lab {
         let drop_ins = dir.path().join("bypassd.service.d");
-        fs::create_dir(&drop_ins).unwrap();
-        fs::copy(configs().join("systemd/lab.conf"), drop_ins.join("lab.conf")).unwrap();
+        fs::create_dir(&drop_ins).expect("written");
+        fs::copy(configs().join("systemd/lab.conf"), drop_ins.join("lab.conf")).expect("written");
     }
     (dir, path)
 }

@@ -26,7 +26,7 @@ pub(crate) fn all(date: &str, reference: &str) -> Vec<Page> {
     daemon.build();
     let words: Vec<Command> = daemon.get_subcommands().filter(|word| !word.is_hide_set()).cloned().collect();
     let page = |command: &Command, section: &str, see: &str| {
-        let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
         Page { text: text(command, &name, section, date, see), file: format!("{name}.{section}") }
     };
     let see = "bypassctl(1), bypassd.toml(5), systemctl(1)";
