@@ -216,7 +216,8 @@ impl World {
         self.bench.lane.port_mut().heal();
         self.pass(500, 300_000);
         // Whoever still waits has waited for too long.
-        for title in NAMES[1..5].map(|name| self.librarian.title(name)) {
+        for name in &NAMES[1..5] {
+            let title = self.librarian.title(name);
             self.bench.lane.engine_mut().refuse_waiting(title, Unavailable::Failed);
         }
         self.pass(1, 100);
