@@ -95,6 +95,8 @@ need busybox "TFTP client" has busybox
 need python3 "tests" test -x /usr/bin/python3
 need python3-pytest "tests" python_has pytest
 need python3-pytest-timeout "tests: bounded times" python_has pytest_timeout
+need python3-pexpect "tests: the prompt in a pseudo-terminal" python_has pexpect
+need python3-scapy "tests: capture files read by another" is_installed python3-scapy
 need python3-venv "tests: a place for tftpy" python_has ensurepip
 need valgrind "instruction counts, memory checks" has valgrind
 need shellcheck "checks the scripts" has shellcheck

@@ -11,7 +11,7 @@ mod look;
 mod ports;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
@@ -23,12 +23,13 @@ use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
 use crate::manager::ServiceManager;
-use crate::notice::say;
+use crate::notice::{Lines, say};
 use crate::settings::Settings;
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
 use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
+use crate::transfer_log::TransferLog;
 use crate::words;
 
 use cache::{Cache, Stock};
@@ -51,6 +52,8 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
 
+    let transfers = TransferLog::start(&launch.settings.log)
+        .map_err(|source| ApplianceError::System { what: "cannot write transfers down", source })?;
     let mut manager = ServiceManager::of_process();
     manager.status("loading files");
     let loaded = load::load(&launch.settings, plan)?;
@@ -65,10 +68,13 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
+    transfers.watch(fleet.record_sources());
     let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager);
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
+    // Those that were cut off are still to be written down.
+    drop(transfers);
     ended
 }
 
@@ -76,15 +82,18 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (Loaded { catalogue, report, library }, budget_bytes): (Loaded, u64),
+    (Loaded { mut catalogue, report, library }, budget_bytes): (Loaded, u64),
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
-    let catalogue = Arc::new(catalogue);
     let lcores = crew::lcores(eal)?;
     let mut ports = Ports::open(eal, settings, &lcores)?;
     ports.describe().iter().for_each(say);
     ports.start()?;
 
+    if let Ok(workers) = u16::try_from(lcores.len()) {
+        catalogue.keep_tallies(workers);
+    }
+    let catalogue = Arc::new(catalogue);
     let plan = crew::Plan {
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
@@ -102,13 +111,26 @@ fn start(
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
+    let tsc_hz = plan.clock.hz();
     let look = Look::new(eal, plan.clock, &members, &ports, pools);
     let crew::Plan { drain, stop, count, .. } = plan;
     let stock = Stock { catalogue: Arc::clone(&catalogue), library };
     let cache = Cache::start(desks, stock, budget_bytes)
         .map_err(|source| ApplianceError::System { what: "cannot start the thread that loads files", source })?;
-    let started = Instant::now();
-    let fleet = LiveFleet { members, ports, catalogue, report, cache, count, drain, stop, started, look };
+    let fleet = LiveFleet {
+        members,
+        ports,
+        catalogue,
+        report,
+        cache,
+        count,
+        drain,
+        stop,
+        started: Instant::now(),
+        look,
+        tsc_hz,
+        earlier_hits: Mutex::default(),
+    };
     Ok((crew, Arc::new(fleet)))
 }
 
@@ -127,7 +149,7 @@ fn watch(
     };
     let _socket = socket.answer(handler)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
-    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut io::stderr())
+    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut Lines::default())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
 }
 

@@ -9,6 +9,7 @@ use crate::budget::Budget;
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::{LogFormat, LogLevel};
 
 /// `bypassd`.
 #[derive(Debug, Parser)]
@@ -61,7 +62,8 @@ fn defaults_help() -> String {
          \x20 [files]   budget \"{}%\", preload []\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
-         \x20 [control] mode \"{:04o}\"",
+         \x20 [control] mode \"{:04o}\"\n\
+         \x20 [log]     format \"text\", level \"info\", timestamps {}, transfers {}, refusals_per_second {}",
         defaults::MAX_SESSIONS,
         defaults::MAX_UNPROVEN,
         defaults::MAX_UNPROVEN_PER_ADDRESS,
@@ -86,6 +88,9 @@ fn defaults_help() -> String {
         defaults::MTU,
         defaults::ZERO_COPY_MIN_BYTES,
         defaults::CONTROL_MODE,
+        defaults::LOG_TIMESTAMPS,
+        defaults::LOG_TRANSFERS,
+        defaults::LOG_REFUSALS_PER_SECOND,
     )
 }
 
@@ -132,6 +137,14 @@ pub struct RunArgs {
     /// Give every frame that is not ours to a kernel interface of this name, and take its frames; the kernel then answers ARP, ND and ping
     #[arg(long, value_name = "IFNAME")]
     pub kernel_interface: Option<InterfaceName>,
+
+    /// What the log looks like and where it goes [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What the log says at least [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 
     /// End, with status 0, after this many seconds without a transfer
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]

@@ -14,6 +14,7 @@ use crate::address::{Cidr, PortAddress, PortIndex};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::LogSettings;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::settings::{FilesSettings, Limits, Names, Timers, WorkerSettings};
 
@@ -61,6 +62,8 @@ pub struct FileValues {
     pub worker: WorkerSettings,
     /// `[control]`.
     pub control: ControlTable,
+    /// `[log]`.
+    pub log: LogSettings,
 }
 
 /// `[eal]`: devices, lcores and memory.

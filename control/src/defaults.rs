@@ -91,6 +91,15 @@ pub const MTU: u16 = 1_500;
 /// with real files it loses long before.
 pub const ZERO_COPY_MIN_BYTES: u16 = 1_024;
 
+/// Whether lines of the log for people begin with the time. The journal gives them one of its own.
+pub const LOG_TIMESTAMPS: bool = false;
+
+/// Whether the log has a line for each transfer that ended and each request that was refused.
+pub const LOG_TRANSFERS: bool = true;
+
+/// Refused requests that get a line, per second: a PXELINUX client asks for ten absent names.
+pub const LOG_REFUSALS_PER_SECOND: u32 = 100;
+
 /// Whether DPDK's secondary processes (dpdk-dumpcap, dpdk-proc-info) may attach.
 pub const SECONDARY_PROCESSES: bool = false;
 

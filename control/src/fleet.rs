@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
-use crate::protocol::{Drops, Files, PortStats, Session, Sessions, Stats, WorkerState, Workers};
+use crate::protocol::{Drops, Files, Latencies, PortStats, Session, Sessions, Stats, WorkerState, Workers};
 use crate::taps::LookingOn;
 
 /// A worker that ended on its own.
@@ -81,6 +81,11 @@ pub trait Fleet: Send + Sync {
 
     /// Every drop reason with its count.
     fn drops(&self) -> Drops;
+
+    /// How long things took.
+    fn latency(&self) -> Latencies {
+        Latencies::default()
+    }
 
     /// The ports' own counters.
     fn ports(&self) -> Vec<PortStats>;

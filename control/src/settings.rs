@@ -16,6 +16,7 @@ use crate::config::{ConfigFile, FileValues, bounded};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::LogSettings;
 use crate::mistake::{Mistake, Place};
 
 /// `[limits]`: what clients may take. See [`crate::defaults`] for the meaning of each.
@@ -219,6 +220,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// Control socket.
     pub control: ControlSettings,
+    /// Log.
+    pub log: LogSettings,
 }
 
 /// What the process's environment says about where sockets belong.
@@ -360,6 +363,7 @@ impl Settings {
             files,
             worker,
             control,
+            log,
         } = file.map(|file| file.values.clone()).unwrap_or_default();
 
         let devices_by_flag = !args.vdevs.is_empty() || !args.allow.is_empty();
@@ -381,6 +385,12 @@ impl Settings {
             socket: args.control.or(control.socket).unwrap_or_else(|| environment.control_socket()),
             mode: control.mode,
             group: control.group,
+        };
+
+        let log = LogSettings {
+            format: args.log_format.unwrap_or(log.format),
+            level: args.log_level.unwrap_or(log.level),
+            ..log
         };
 
         let fail = |key: &'static str, kind| SettingsError {
@@ -422,6 +432,7 @@ impl Settings {
             files: FilesSettings { budget: args.cache_budget.unwrap_or(files.budget), ..files },
             worker,
             control,
+            log,
         })
     }
 }

@@ -24,6 +24,7 @@ use super::error::BuildError;
 use super::ports::{Port, Ports};
 use crate::count::WorkerCount;
 use crate::settings::Settings;
+use crate::transfer_log::RECORDS;
 
 /// A worker's way to a DPDK port.
 type Way = Attachment<QueuePair, Arc<Mempool>>;
@@ -39,7 +40,7 @@ pub(super) struct Member {
     pub(super) index: u16,
     pub(super) lcore: LcoreId,
     pub(super) status: Arc<WorkerStatus>,
-    /// What `busy_us` was when somebody last asked.
+    /// What it did lately.
     pub(super) busy: Mutex<BusyShare>,
     /// One per port.
     pub(super) counters: Vec<Arc<LaneCounters>>,
@@ -134,7 +135,10 @@ pub(super) fn launch(
             let attachment = next_attachment(port)?;
             let relayed = port.relayed.clone().filter(|_| matches!(attachment, Attachment::Queue(_)));
             let neighbourhood = Neighbourhood { inboxes: port.inboxes.clone(), relayed, kernel: kernel_path };
-            let counted = Arc::new(LaneCounters::default());
+            let counted = Arc::new(match plan.settings.log.transfers {
+                true => LaneCounters::with_records(RECORDS),
+                false => LaneCounters::default(),
+            });
             lanes.push(Lane::new(engine, attachment, share.index, neighbourhood, Arc::clone(&counted)));
             counters.push(counted);
         }
@@ -186,7 +190,7 @@ fn launch_one(
     let status = Arc::clone(&member.status);
     let work = move || {
         let _counted = counted;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.now()))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.read()))) {
             status.set_state(WorkerState::Failed);
             // Only this worker writes it, once.
             let _ = failure.set(dataplane::dpdk::panic_message(&*panic));

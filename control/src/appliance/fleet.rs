@@ -10,19 +10,24 @@ use std::time::{Duration, Instant};
 use dataplane::dpdk::{Device, DeviceInfo};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
+use dataplane::port::BURST;
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
 
+use super::busy::{Sample, Share};
 use super::cache::Cache;
 use super::crew::Member;
 use super::look::Look;
 use crate::count::WorkerCount;
 use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
+use crate::hits::{EarlierHits, Hits};
+use crate::latency;
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
-    Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+    Drop, Drops, FileEntry, Files, Latencies, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
 use crate::taps::LookingOn;
+use crate::transfer_log::Source;
 
 /// Places of a session table that a worker copies in one turn of its loop.
 const PAGE: usize = 512;
@@ -80,10 +85,14 @@ pub(super) struct LiveFleet {
     pub(super) stop: StopFlag,
     pub(super) look: Look,
     pub(super) started: Instant,
+    /// Ticks of the TSC in a second.
+    pub(super) tsc_hz: u64,
+    /// What catalogues counted that are no more.
+    pub(super) earlier_hits: Mutex<EarlierHits>,
 }
 
 impl LiveFleet {
-    fn lanes(&self) -> impl Iterator<Item = &LaneCounters> {
+    fn lanes(&self) -> impl Iterator<Item = &LaneCounters> + Clone {
         self.members.iter().flat_map(|member| &member.counters).map(|counters| &**counters)
     }
 
@@ -93,6 +102,15 @@ impl LiveFleet {
 
     fn sum(&self, counter: impl Fn(&LaneCounters) -> u64) -> u64 {
         self.lanes().map(counter).sum()
+    }
+
+    /// Where the records of finished transfers are.
+    pub(super) fn record_sources(&self) -> Vec<Source> {
+        let of_member = |member: &Member| {
+            let worker = member.index;
+            member.counters.clone().into_iter().map(move |counters| Source { worker, counters })
+        };
+        self.members.iter().flat_map(of_member).collect()
     }
 
     fn outcomes(&self, fate: Fate) -> BTreeMap<String, u64> {
@@ -199,10 +217,12 @@ impl Fleet for LiveFleet {
         let worker = |member: &Member| {
             let polls = member.status.polls.get();
             let empty_polls = member.status.empty_polls.get();
-            let busy_us = member.status.busy_us.get();
+            let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum::<u64>();
+            let handled = sum(|lane| lane.accounted_frames() + lane.handed_over.get());
+            let packets = handled.max(sum(|lane| lane.tx_frames.get()));
+            let now = Sample { at: Instant::now(), busy_ns: member.status.busy_ns.get(), packets };
             // A panic of another reader leaves a pair of numbers.
-            let mut busy = member.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum();
+            let Share { percent, ns_per_packet } = member.busy.lock().unwrap_or_else(PoisonError::into_inner).look(now);
             Worker {
                 id: member.index,
                 lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
@@ -218,8 +238,12 @@ impl Fleet for LiveFleet {
                 sessions: sum(|lane| lane.active_sessions.get()),
                 polls,
                 empty_polls,
-                busy_us,
-                busy_percent: busy.percent(Instant::now(), busy_us),
+                busy_us: member.status.busy_us.get(),
+                busy_percent: percent,
+                cycles_per_packet: ns_per_packet.map(|ns| ns * self.tsc_hz as f64 / 1e9),
+                bursts: (0..=BURST)
+                    .map(|size| member.counters.iter().map(|lane| lane.bursts[size].get()).sum())
+                    .collect(),
                 stalls: member.stalls.count.load(Relaxed),
             }
         };
@@ -265,6 +289,7 @@ impl Fleet for LiveFleet {
             blocks_resent: self.sum(|lane| lane.blocks_again.get()),
             transfers,
             cache: self.cache.counts(self.lanes()),
+            log_records_lost: self.sum(|lane| lane.records.as_ref().map_or(0, RecordRing::lost)),
             ports: self.ports(),
             uptime_seconds: self.started.elapsed().as_secs(),
         }
@@ -286,12 +311,19 @@ impl Fleet for LiveFleet {
             .collect();
         let residents = self.cache.residents();
         let generation = self.catalogue.generation();
-        let entry = |(name, file)| FileEntry {
-            name: escape(name).to_string(),
-            bytes: self.catalogue.file(file).len(),
-            resident: !self.catalogue.is_absent(file) || residents.contains(&Title { generation, file }),
-        };
-        let list: Vec<FileEntry> = self.catalogue.names().take(limit).map(entry).collect();
+        // A panic of another reader leaves the numbers as they were.
+        let earlier = self.earlier_hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let list: Vec<FileEntry> = self
+            .catalogue
+            .names()
+            .take(limit)
+            .map(|(name, file)| {
+                let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, file);
+                let bytes = self.catalogue.file(file).len();
+                let resident = !self.catalogue.is_absent(file) || residents.contains(&Title { generation, file });
+                FileEntry { name: escape(name).to_string(), bytes, resident, hits, served_bytes }
+            })
+            .collect();
         Files {
             generation: self.catalogue.generation().0.into(),
             files: self.catalogue.file_count() as u64,
@@ -320,6 +352,10 @@ impl Fleet for LiveFleet {
             })
             .collect();
         Drops { total: drops.iter().map(|drop| drop.count).sum(), drops }
+    }
+
+    fn latency(&self) -> Latencies {
+        latency::describe(self.lanes())
     }
 
     fn ports(&self) -> Vec<PortStats> {

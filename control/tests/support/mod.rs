@@ -59,6 +59,8 @@ impl Fleet for FakeFleet {
             empty_polls: 900,
             busy_us: 125_000,
             busy_percent: Some(12.5),
+            cycles_per_packet: Some(250.5),
+            bursts: vec![0, 60, 30, 10],
             stalls: 3,
         };
         Workers { count: scene.running_workers, workers: vec![worker(0), worker(1)] }
@@ -115,7 +117,9 @@ impl Fleet for FakeFleet {
     }
 
     fn files(&self, limit: usize) -> Files {
-        let list = vec![FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280, resident: true }; limit.min(1)];
+        let entry =
+            FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280, resident: true, hits: 3, served_bytes: 42_840 };
+        let list = vec![entry; limit.min(1)];
         Files { generation: 1, files: 1, bytes: 14_280, page_kind: "ordinary".to_owned(), list, ..Files::default() }
     }
 

@@ -100,7 +100,7 @@ impl LaneCounters {
             self.latency.transfer.record(finished.duration().micros(), 1);
         }
         if let Some(tally) = finished.tally() {
-            tally.bytes.add(finished.bytes());
+            tally.count_end(finished.bytes());
         }
         if let Some(records) = &self.records {
             records.push_ended(finished);

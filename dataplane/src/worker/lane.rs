@@ -396,7 +396,7 @@ impl<P: Port> Output for Sink<'_, P> {
             Event::Opened { tally } => {
                 self.counters.opened.add(1);
                 if let Some(tally) = tally {
-                    tally.hits.add(1);
+                    tally.count_begin();
                 }
             }
             Event::FirstData => self.counters.latency.first_data_sent(),
