@@ -140,12 +140,14 @@ class Server:
         self.traces = Traces()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *args: str, eal: tuple[str, ...] = (), lcores: str | None = "0-1") -> Server:
-        """Starts it and returns when it serves; `args` and `eal` (after `--`) are bypassd's."""
+    def start(
+        self, *args: str, eal: tuple[str, ...] = (), lcores: str | None = "0-1", prefix: tuple[str, ...] = ()
+    ) -> Server:
+        """Starts it and returns when it serves; `args` and `eal` (after `--`) are bypassd's, `prefix` starts it (env, setpriv)."""
         argv = self._bypassd(args, eal, lcores) if self.kind == BYPASSD else self._peer()
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
-                self.site.server.argv(*argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.work
+                self.site.server.argv(*prefix, *argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.work
             )
         try:
             if self.kind == BYPASSD:

@@ -8,7 +8,7 @@ use control::args::{Cli, Command};
 use control::config::ConfigFile;
 use control::eal_args::{LcorePlan, Memory};
 use control::machine::{Hugepages, Machine};
-use control::settings::{Environment, Limits, Names, Settings, Timers, WorkerSettings};
+use control::settings::{Environment, FilesSettings, Limits, Names, Settings, Timers, WorkerSettings};
 use control::startup::{Launch, StartupError, prepare};
 
 fn example(name: &str) -> PathBuf {
@@ -60,6 +60,41 @@ fn the_pci_appliance_is_right() {
     );
 }
 
+#[test]
+fn one_nic_for_everything_is_right() {
+    let Launch { settings, eal } = launch_example("one-nic.toml");
+    assert_eq!(settings.kernel_interface.map(|name| name.to_string()).as_deref(), Some("boot0"));
+    assert_eq!((settings.eal.allow.len(), eal.memory), (1, Memory::Huge));
+}
+
+#[test]
+fn two_nics_of_which_one_serves_is_right() {
+    let Launch { settings, eal } = launch_example("two-nics.toml");
+    assert_eq!((settings.kernel_interface, settings.eal.allow.len()), (None, 1));
+    assert_eq!(eal.lcores, LcorePlan::Chosen { control: 0, workers: vec![2, 3] });
+    assert_eq!(settings.timers.drain_seconds, 60);
+}
+
+#[test]
+fn the_packages_configuration_is_right() {
+    let Launch { settings, .. } = launch_example("debian/bypassd.toml");
+    assert_eq!(settings.root, Path::new("/srv/tftp"));
+    assert_eq!((settings.control.mode, settings.control.group.as_deref()), (0o660, Some("bypassd")));
+}
+
+/// None is forgotten, and each explains itself.
+#[test]
+fn every_example_is_taken_and_commented() {
+    let entries = fs::read_dir(example("")).unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = entries.filter(|path| path.extension().is_some_and(|suffix| suffix == "toml")).collect();
+    assert!(examples.len() >= 5, "{examples:?}");
+    for path in examples {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# ") && text.matches("\n#").count() >= 3, "{}", path.display());
+        ConfigFile::parse(&path, text).unwrap();
+    }
+}
+
 /// Uncommented, every default shown in the reference example is a known key with the value that it has anyway.
 #[test]
 fn the_pci_appliance_shows_the_true_defaults() {
@@ -72,12 +107,13 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!(values.limits, Limits::default());
     assert_eq!(values.timers, Timers::default());
     assert_eq!(values.names, Names::default());
+    assert_eq!(values.files, FilesSettings::default());
     assert_eq!(values.worker, WorkerSettings::default());
     assert_eq!((values.control.mode, values.root.as_deref()), (0o600, Some(Path::new("/tftp"))));
     assert!(values.eal.vdev.is_empty() && values.eal.extra.is_empty() && !values.eal.secondary_processes);
     assert!(!values.eal.allow_default_route);
-    // 9 limits, 5 timers, 2 of names, 6 of the worker; root; 4 of EAL; mode and group.
-    assert_eq!(shown, 29);
+    // 9 limits, 5 timers, 2 of names, 2 of files, 6 of the worker; root; 4 of EAL; mode and group.
+    assert_eq!(shown, 31);
 }
 
 fn message(text: &str, words: &[&str]) -> (String, u8) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <rte_cycles.h>
 
@@ -88,6 +89,8 @@ int bp_port_configure(uint16_t port, const struct bp_port_request *request)
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = dev.flow_type_rss_offloads & rss_fields;
 	}
+	/* No link interrupt: with it ethdev never asks the driver, and one that is lost (tap in 22.11, uio) is lost for good. */
+	conf.intr_conf.lsc = 0;
 	return rte_eth_dev_configure(port, request->queue_pairs, request->queue_pairs, &conf);
 }
 
@@ -181,6 +184,29 @@ int bp_port_link(uint16_t port, struct bp_link *link)
 	link->up = dev.link_status == RTE_ETH_LINK_UP;
 	link->full_duplex = dev.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
 	return 0;
+}
+
+static int link_changed(uint16_t port, enum rte_eth_event_type event, void *eventfd, void *unused)
+{
+	uint64_t one = 1;
+
+	RTE_SET_USED(port);
+	RTE_SET_USED(event);
+	RTE_SET_USED(unused);
+	/* One that is full has been written to, which is all that it says. */
+	if (write((int)(intptr_t)eventfd, &one, sizeof(one)) < 0)
+		return 0;
+	return 0;
+}
+
+int bp_port_watch_link(uint16_t port, int eventfd)
+{
+	return rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_LSC, link_changed, (void *)(intptr_t)eventfd);
+}
+
+int bp_port_unwatch_link(uint16_t port, int eventfd)
+{
+	return rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_INTR_LSC, link_changed, (void *)(intptr_t)eventfd);
 }
 
 /* What is on for a family whose plain, UDP and all flow types are these. */
@@ -365,4 +391,38 @@ int bp_dma_map(void *device, void *start, size_t len)
 int bp_dma_unmap(void *device, void *start, size_t len)
 {
 	return rte_dev_dma_unmap(device, start, (uint64_t)(uintptr_t)start, len) == 0 ? 0 : -1;
+}
+
+struct rte_tel_data *bp_tel_new(void)
+{
+	return rte_tel_data_alloc();
+}
+
+void bp_tel_free(struct rte_tel_data *data)
+{
+	rte_tel_data_free(data);
+}
+
+int bp_tel_begin_dict(struct rte_tel_data *data)
+{
+	return rte_tel_data_start_dict(data);
+}
+
+int bp_tel_dict_number(struct rte_tel_data *data, const char *name, uint64_t number)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	return rte_tel_data_add_dict_uint(data, name, number);
+#else
+	return rte_tel_data_add_dict_u64(data, name, number);
+#endif
+}
+
+int bp_tel_dict_text(struct rte_tel_data *data, const char *name, const char *text)
+{
+	return rte_tel_data_add_dict_string(data, name, text);
+}
+
+int bp_tel_dict_part(struct rte_tel_data *data, const char *name, struct rte_tel_data *part)
+{
+	return rte_tel_data_add_dict_container(data, name, part, 0);
 }

@@ -1,8 +1,10 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
 use super::tap::Taps;
-use crate::engine::SessionView;
+use crate::engine::{SessionView, Shelfmark, Title, Unavailable};
+use crate::files::Catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Letters that may lie in a mailbox.
@@ -20,6 +22,12 @@ pub enum Letter {
     },
     /// Let others look on, or no longer.
     Taps(TapOrder),
+    /// Serve a file that was loaded on demand.
+    Shelve(Shelving),
+    /// Give places back whose files nobody reads.
+    Unshelve(Unshelving),
+    /// Tell those who wait for a file that it does not come.
+    NotAvailable(Title, Unavailable),
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
@@ -48,6 +56,40 @@ impl SessionsPage {
     pub fn ask(lane: usize, from: u32, places: usize) -> (Self, Receiver<Self>) {
         let (answer, answered) = bounded(1);
         (Self { lane, from, sessions: Vec::with_capacity(places), at_end: false, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
+/// A file for a place on a worker's shelf. Its sender keeps it too, so that its memory never goes on a worker.
+#[derive(Clone, Debug)]
+pub struct Shelving {
+    /// Where.
+    pub mark: Shelfmark,
+    /// Which file it is.
+    pub title: Title,
+    /// Its bytes.
+    pub volume: Arc<Catalogue>,
+}
+
+/// Places that a worker is asked to give back.
+#[derive(Debug)]
+pub struct Unshelving {
+    /// In the answer: those that it gave back; it still reads from the others.
+    pub marks: Vec<Shelfmark>,
+    answer: Sender<Unshelving>,
+}
+
+impl Unshelving {
+    /// A request for these places, and where its answer will be.
+    #[must_use]
+    pub fn ask(marks: Vec<Shelfmark>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { marks, answer }, answered)
     }
 
     pub(super) fn reply(self) {
@@ -98,6 +140,14 @@ impl LetterBox {
     /// [`Undeliverable`].
     pub fn send(&self, letter: Letter) -> Result<(), Undeliverable> {
         self.0.try_send(letter).map_err(|_| Undeliverable)
+    }
+
+    /// Puts a letter in, or gives it back where there is no room for it now.
+    ///
+    /// # Errors
+    /// The letter.
+    pub fn offer(&self, letter: Letter) -> Result<(), Letter> {
+        self.0.try_send(letter).map_err(crossbeam::channel::TrySendError::into_inner)
     }
 }
 
