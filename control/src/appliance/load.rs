@@ -13,7 +13,8 @@ use crate::settings::Settings;
 /// Loads what `settings` name and says on standard error what was loaded and what was left out.
 pub(super) fn load(settings: &Settings, memory: Memory) -> Result<(Arc<Catalogue>, LoadReport), LoadError> {
     let names = NameOptions { backslash: settings.names.backslash, fold_case: settings.names.fold_case };
-    let options = LoadOptions { hugepages: memory == Memory::Huge, names, generation: GenerationId(1), threads: None };
+    let options =
+        LoadOptions { hugepages: memory == Memory::Huge, names, generation: GenerationId(1), ..LoadOptions::default() };
     let started = Instant::now();
     let mut shown: Option<LoadProgress> = None;
     let loaded = files::load(&settings.root, &options, &mut |progress| {

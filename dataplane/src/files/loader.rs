@@ -7,17 +7,19 @@
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use std::{fs, io, thread};
 
 use rustix::fs::{Mode, OFlags, open};
 use thiserror::Error;
 
 use super::arena::ArenaError;
-use super::catalogue::{BuildError, Catalogue, CatalogueBuilder, GenerationId};
+use super::catalogue::{BuildError, Catalogue, CatalogueBuilder, FileId, GenerationId};
 use super::fill::{fill, reserved_bytes};
 use super::name::NameOptions;
 use super::report::{LoadReport, Phase, Progress};
-use super::scan::{Found, scan};
+use super::reuse::{Changes, Fingerprint, Known};
+use super::scan::{Found, Scan, scan};
 
 /// More threads than this only wait for the memory.
 const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -31,6 +33,9 @@ pub struct LoadOptions {
     pub names: NameOptions,
     /// The number of the catalogue.
     pub generation: GenerationId,
+    /// When the load begins, by the clock of the files' time stamps. Without it nothing is known of how old they are, and a later
+    /// [`reload`] reads them all again.
+    pub began: Option<SystemTime>,
     /// Threads that read, the calling one included. `None`: as many as this thread may use processors, at most eight.
     pub threads: Option<NonZeroUsize>,
 }
@@ -105,14 +110,86 @@ pub fn load(
     options: &LoadOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<(Catalogue, LoadReport), LoadError> {
+    let (root, scan, report) = look(root, options.names, progress)?;
+    let (catalogue, report, _) = build(&root, &scan, report, options, None, progress)?;
+    Ok((catalogue, report))
+}
+
+/// What a reload found.
+#[derive(Debug)]
+pub enum Reload {
+    /// The tree is the one that `previous` was made from; the report is as a load would have given it.
+    Same(LoadReport),
+    /// Something is new.
+    New {
+        /// The next catalogue.
+        catalogue: Catalogue,
+        /// What became of the tree.
+        report: LoadReport,
+        /// What is new in it.
+        changes: Changes,
+    },
+}
+
+/// The same as [`load`] beside a catalogue that was loaded before: files of the same device, inode, size, mtime and ctime are copied from
+/// its memory instead of being read, unless they had changed so shortly before they were read that the time stamps prove nothing.
+///
+/// # Errors
+/// [`LoadError`]; `previous` is as it was.
+pub fn reload(
+    root: &Path,
+    options: &LoadOptions,
+    previous: &Catalogue,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Reload, LoadError> {
+    let (root, scan, mut report) = look(root, options.names, progress)?;
+    let known = Known::of(previous);
+    if previous.name_options() == options.names && known.is_same(&scan) {
+        let (files, bytes) = (previous.file_count() as u64, previous.total_bytes());
+        report.record(files, bytes, previous.names().count() as u64 - files, previous.page_kind());
+        report.record_reuse(files, bytes);
+        return Ok(Reload::Same(report));
+    }
+    let (catalogue, report, reused) = build(&root, &scan, report, options, Some(&known), progress)?;
+    let changes = known.compare(&catalogue, &reused);
+    Ok(Reload::New { catalogue, report, changes })
+}
+
+/// Looks at the tree without reading a file: what a load would see.
+///
+/// # Errors
+/// [`LoadError`], when there is nothing to load from.
+pub fn survey(root: &Path, names: NameOptions) -> Result<Fingerprint, LoadError> {
+    let (_, _, report) = look(root, names, &mut |_| ())?;
+    Ok(report.fingerprint())
+}
+
+/// The first pass.
+fn look(
+    root: &Path,
+    names: NameOptions,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(OwnedFd, Scan, LoadReport), LoadError> {
     let canonical = canonical_root(root)?;
     let root_fd = open_root(&canonical)?;
     let mut report = LoadReport::new();
-    let scan = scan(&canonical, options.names, &mut report, progress)?;
+    let scan = scan(&canonical, names, &mut report, progress)?;
+    report.record_tree(Fingerprint::of(&scan));
+    Ok((root_fd, scan, report))
+}
 
-    let capacity = usize::try_from(reserved_bytes(&scan)).unwrap_or(usize::MAX);
+/// The second pass, and what is made of it; of each file also what it was copied from.
+fn build(
+    root: &OwnedFd,
+    scan: &Scan,
+    mut report: LoadReport,
+    options: &LoadOptions,
+    known: Option<&Known<'_>>,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(Catalogue, LoadReport, Vec<Option<FileId>>), LoadError> {
+    let capacity = usize::try_from(reserved_bytes(scan)).unwrap_or(usize::MAX);
     let mut builder = CatalogueBuilder::new(options.generation, options.names, capacity, options.hugepages)?;
-    let outcomes = fill(&root_fd, &scan, options.threads(), &mut builder, progress);
+    let outcomes = fill(root, scan, options.threads(), known, &mut builder, progress);
     let files_total = scan.files.len() as u64;
     progress(&Progress {
         phase: Phase::Seal,
@@ -123,12 +200,20 @@ pub fn load(
     });
 
     let mut ids = Vec::with_capacity(outcomes.len());
+    let mut reused = Vec::with_capacity(outcomes.len());
+    let mut reused_bytes = 0;
     for outcome in outcomes {
         ids.push(match outcome {
-            Ok((placed, counts)) => Ok(builder.add_placed(placed, &counts)?),
+            Ok(file) => {
+                let source = options.began.filter(|&began| file.version.is_settled(began)).map(|_| file.version);
+                reused.push(file.reused);
+                reused_bytes += file.reused.map_or(0, |_| file.placed.len);
+                Ok(builder.add_placed(file.placed, &file.counts, source)?)
+            }
             Err(reason) => Err(reason),
         });
     }
+    report.record_reuse(reused.iter().flatten().count() as u64, reused_bytes);
     let mut served_names = 0;
     for (name, found) in &scan.names {
         match *found {
@@ -150,7 +235,7 @@ pub fn load(
     let catalogue = builder.finish()?;
     let files = catalogue.file_count() as u64;
     report.record(files, catalogue.total_bytes(), served_names - files, catalogue.page_kind());
-    Ok((catalogue, report))
+    Ok((catalogue, report, reused))
 }
 
 fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {

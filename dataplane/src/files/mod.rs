@@ -2,7 +2,8 @@
 //! never maps a source file, never walks a path per request.
 //!
 //! [`load`] turns a directory into an immutable [`Catalogue`] and a [`LoadReport`]; [`Name`] is what a request asks for, a
-//! [`SumTable`] gives the checksums of a file's blocks without reading them. A reload builds a second catalogue of the next [`GenerationId`] beside the first, so a transfer keeps the bytes that it began with.
+//! [`SumTable`] gives the checksums of a file's blocks without reading them. [`reload`] builds a second catalogue of the next [`GenerationId`]
+//! beside the first, so a transfer keeps the bytes that it began with, and reads from the disk only what has changed.
 
 pub mod arena;
 pub mod catalogue;
@@ -13,15 +14,19 @@ pub mod name;
 pub mod netascii;
 mod read;
 pub mod report;
+mod reuse;
 mod scan;
+mod sources;
 mod sum_pass;
 pub mod sums;
+mod version;
 
 pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind};
 pub use catalogue::{
     BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, FileView, GenerationId, Lookup,
 };
-pub use loader::{LoadError, LoadOptions, load};
+pub use loader::{LoadError, LoadOptions, Reload, load, reload, survey};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use report::{LoadReport, Phase, Progress, Reason};
+pub use reuse::{Changes, Fingerprint};
 pub use sums::{BLOCK_SIZES, SumTable};

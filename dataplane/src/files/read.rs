@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::{io, mem};
 
-use rustix::fs::{Advice, FileType, Mode, OFlags, ResolveFlags, Stat, fadvise, fstat, openat2};
+use rustix::fs::{Advice, FileType, Mode, OFlags, ResolveFlags, fadvise, fstat, openat2};
 use rustix::io::Errno;
 
 use super::arena::FILE_ALIGN;
@@ -16,6 +16,7 @@ use super::report::Reason;
 use super::scan::READABLE_BY_OTHERS;
 use super::sum_pass::SumPass;
 use super::sums::SumSlots;
+use super::version::Version;
 
 /// Bytes per pread: small enough that what counts and adds up the bytes finds them in the second-level cache. A multiple of what
 /// [`LineCounter`] and [`SumPass`] take at a time.
@@ -39,6 +40,7 @@ pub(super) struct Content {
     pub(super) len: usize,
     /// What [`LineCounter`] gave.
     pub(super) counts: Vec<u64>,
+    pub(super) version: Version,
 }
 
 /// Why a file was not read.
@@ -52,30 +54,6 @@ pub(super) enum Failure {
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
         Self::Left(reason)
-    }
-}
-
-/// What a change to a file changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    inode: (u64, u64),
-    len: u64,
-    modified: (i64, u64),
-    changed: (i64, u64),
-}
-
-impl Version {
-    fn of(stat: &Stat) -> Result<Self, Reason> {
-        Ok(Self {
-            inode: (stat.st_dev, stat.st_ino),
-            len: u64::try_from(stat.st_size).map_err(|_| Reason::Unreadable)?,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-        })
-    }
-
-    pub(super) const fn len(&self) -> u64 {
-        self.len
     }
 }
 
@@ -104,7 +82,7 @@ fn attempt(
     on_piece: &mut dyn FnMut(usize),
 ) -> Result<Content, Failure> {
     let (file, before) = open_to_serve(root, path)?;
-    let len = usize::try_from(before.len).map_err(|_| Failure::NoRoom)?;
+    let len = usize::try_from(before.len()).map_err(|_| Failure::NoRoom)?;
     let memory = room.memory.get_mut(..len).ok_or(Failure::NoRoom)?;
     if len > PIECE {
         // Doubles the read-ahead; only advice, so a refusal is no matter.
@@ -122,7 +100,7 @@ fn attempt(
     let padded = len.next_multiple_of(FILE_ALIGN).min(room.memory.len());
     // An attempt at a longer version may have left bytes behind the file's end.
     room.memory[len..padded].fill(0);
-    Ok(Content { len, counts })
+    Ok(Content { len, counts, version: before })
 }
 
 /// One attempt at the bytes from `offset` on that fill the room; `Ok` has the version that they are of, the counts as if the file
@@ -140,7 +118,7 @@ pub(super) fn read_part(
     let mut pass = SumPass::new(room.slots, room.start, room.place, offset);
     read_pieces(&file, offset, room.memory, &mut counter, &mut pass, on_piece)?;
     // Not `finish`: a part without lines needs its counts where another part has some.
-    if offset + room.memory.len() as u64 == before.len {
+    if offset + room.memory.len() as u64 == before.len() {
         pass.finish();
     }
     if version(&file)? == before { Ok((before, mem::take(&mut counts))) } else { Err(Reason::Changed.into()) }

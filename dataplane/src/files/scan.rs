@@ -15,6 +15,7 @@ use super::catalogue::Denied;
 use super::loader::LoadError;
 use super::name::{Name, NameError, NameOptions};
 use super::report::{LoadReport, Phase, Progress, Reason};
+use super::version::Version;
 
 /// The read bit for others, of a file's mode.
 pub(super) const READABLE_BY_OTHERS: u32 = 0o004;
@@ -32,6 +33,8 @@ pub(super) struct SourceFile {
     pub(super) path: PathBuf,
     /// In bytes, at the scan.
     pub(super) size: u64,
+    /// At the scan.
+    pub(super) version: Version,
 }
 
 /// What a name was found to be.
@@ -209,7 +212,8 @@ impl Scanner<'_> {
             hash_map::Entry::Occupied(known) => *known.get(),
             hash_map::Entry::Vacant(place) => {
                 self.scan.bytes = self.scan.bytes.saturating_add(metadata.len());
-                self.scan.files.push(SourceFile { path: relative.to_owned(), size: metadata.len() });
+                let version = Version::of_metadata(metadata);
+                self.scan.files.push(SourceFile { path: relative.to_owned(), size: metadata.len(), version });
                 *place.insert(self.scan.files.len() - 1)
             }
         };
