@@ -4,22 +4,22 @@ use crate::files::{Arena, Catalogue};
 use crate::session::GENERATIONS;
 use std::sync::Arc;
 
-/// Catalogues alive at a time. A new one is refused while all others still have readers.
-const LIVE: usize = GENERATIONS;
+/// Catalogues alive at a time in one engine. A new one is refused while all others still have readers.
+pub const CATALOGUES_MAX: usize = GENERATIONS;
 
 /// Numbered places for catalogues, with the count of their readers in this worker.
 #[derive(Debug)]
 pub(super) struct Generations {
-    places: [Option<Arc<Catalogue>>; LIVE],
-    readers: [u32; LIVE],
+    places: [Option<Arc<Catalogue>>; CATALOGUES_MAX],
+    readers: [u32; CATALOGUES_MAX],
     current: u8,
 }
 
 impl Generations {
     pub(super) fn new(first: Arc<Catalogue>) -> Self {
-        let mut places = [const { None }; LIVE];
+        let mut places = [const { None }; CATALOGUES_MAX];
         places[0] = Some(first);
-        Self { places, readers: [0; LIVE], current: 0 }
+        Self { places, readers: [0; CATALOGUES_MAX], current: 0 }
     }
 
     /// New transfers read `catalogue` from now on. Gives it back when there is no place for it yet.
@@ -42,6 +42,11 @@ impl Generations {
             let unread = generation != current && readers == 0 && place.is_some();
             if unread && may_go(generation) { place.take() } else { None }
         })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.places.iter().flatten().count()
     }
 
     /// The memory of a generation that is there.
