@@ -9,7 +9,7 @@ use crate::client;
 use crate::protocol::{RawReply, Request};
 use crate::settings::Environment;
 use crate::tables;
-use crate::words::{Command, KNOWN};
+use crate::words::{self, Command, Does, Local};
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -19,9 +19,7 @@ pub const NOT_DONE: u8 = 1;
 pub const WRONG_USAGE: u8 = 2;
 
 fn words_help() -> String {
-    let width = KNOWN.iter().map(|(words, _)| words.join(" ").len()).max().unwrap_or(0);
-    let lines: Vec<String> =
-        KNOWN.iter().map(|(words, help)| format!("  {:width$}  {help}", words.join(" "))).collect();
+    let lines = words::help(&[]);
     format!(
         "Words:\n{}\n\nExamples:\n  bypassctl show workers\n  bypassctl --json show stats | jq .dropped\n  bypassctl drain\n\n\
          Exit status: 0 done, 1 bypassd was not reached or refused, 2 wrong usage.",
@@ -59,6 +57,10 @@ pub fn run(args: CtlArgs, environment: &Environment, out: &mut dyn Write, err: &
             return Ok(WRONG_USAGE);
         }
     };
+    let asks = match command.word.does {
+        Does::Asks(asks) => asks,
+        Does::Local(Local::Help) => return help(&command, out, err),
+    };
     let path = args.control.unwrap_or_else(|| {
         let places = environment.client_sockets();
         let found = places.iter().find(|place| place.symlink_metadata().is_ok()).or_else(|| places.last());
@@ -88,7 +90,7 @@ pub fn run(args: CtlArgs, environment: &Environment, out: &mut dyn Write, err: &
         writeln!(out)?;
         return Ok(DONE);
     }
-    match command.decode(value) {
+    match (asks.decode)(value) {
         Ok(body) => tables::write(out, &body)?,
         Err(error) => {
             writeln!(err, "bypassctl: bypassd is of another version, its answer is not understood: {error}")?;
@@ -96,5 +98,16 @@ pub fn run(args: CtlArgs, environment: &Environment, out: &mut dyn Write, err: &
             return Ok(NOT_DONE);
         }
     }
+    Ok(DONE)
+}
+
+fn help(command: &Command, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+    let about: Vec<String> = command.arguments.texts("WORD").map(str::to_owned).collect();
+    let lines = words::help(&about);
+    if lines.is_empty() {
+        writeln!(err, "bypassctl: nothing begins with `{}`\nhelp: say `help`", tables::escaped(&about.join(" ")))?;
+        return Ok(WRONG_USAGE);
+    }
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     Ok(DONE)
 }

@@ -1,7 +1,9 @@
 //! The running dataplane as control sees it. Everything here may be called from several control threads at a time
 //! and returns at once, but for the copies of sessions: those wait for their worker, and not for long.
 
-use crate::protocol::{Drops, Files, PortStats, Sessions, Stats, Workers};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::protocol::{Drops, Files, PortStats, Session, Sessions, Stats, Workers};
 
 /// A worker that ended on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,17 @@ pub trait Fleet: Send + Sync {
 
     /// At most `limit` running transfers.
     fn sessions(&self, limit: usize) -> Sessions;
+
+    /// At most `limit` running transfers of one client.
+    fn sessions_of(&self, client: IpAddr, limit: usize) -> Sessions {
+        let mut found = self.sessions(usize::MAX);
+        let of_client = |session: &Session| session.client.parse().is_ok_and(|from: SocketAddr| from.ip() == client);
+        found.sessions.retain(of_client);
+        found.total = found.sessions.len() as u64;
+        found.truncated |= found.sessions.len() > limit;
+        found.sessions.truncate(limit);
+        found
+    }
 
     /// The catalogue, with at most `limit` names.
     fn files(&self, limit: usize) -> Files;

@@ -16,6 +16,7 @@ pub mod device;
 pub mod driver;
 pub mod eal_args;
 pub mod fleet;
+pub mod grammar;
 pub mod lcores;
 pub mod leftovers;
 pub mod machine;

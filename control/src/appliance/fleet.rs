@@ -2,6 +2,7 @@
 //! copies of sessions that it asked for, and for those not long.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,27 @@ impl LiveFleet {
         }
     }
 
+    /// Those that are wanted, of all workers.
+    fn collect_sessions(&self, limit: usize, wanted: impl Fn(&SessionView) -> bool) -> Sessions {
+        let mut sessions = Vec::new();
+        let mut total = 0;
+        let mut complete = true;
+        for member in &self.members {
+            for lane in 0..member.counters.len() {
+                complete &= self.walk_lane(member, lane, |view| {
+                    if !wanted(view) {
+                        return;
+                    }
+                    total += 1;
+                    if sessions.len() < limit {
+                        sessions.push(self.describe(member.index, view));
+                    }
+                });
+            }
+        }
+        Sessions { truncated: !complete || total > sessions.len() as u64, sessions, total }
+    }
+
     fn describe(&self, worker: u16, view: &SessionView) -> Session {
         let current = view.generation == Some(self.catalogue.generation());
         let file = if current { escape(self.catalogue.file(view.file).name()).to_string() } else { "-".to_owned() };
@@ -210,20 +232,11 @@ impl Fleet for LiveFleet {
     }
 
     fn sessions(&self, limit: usize) -> Sessions {
-        let mut sessions = Vec::new();
-        let mut total = 0;
-        let mut complete = true;
-        for member in &self.members {
-            for lane in 0..member.counters.len() {
-                complete &= self.walk_lane(member, lane, |view| {
-                    total += 1;
-                    if sessions.len() < limit {
-                        sessions.push(self.describe(member.index, view));
-                    }
-                });
-            }
-        }
-        Sessions { truncated: !complete || total > sessions.len() as u64, sessions, total }
+        self.collect_sessions(limit, |_| true)
+    }
+
+    fn sessions_of(&self, client: IpAddr, limit: usize) -> Sessions {
+        self.collect_sessions(limit, |view| std::net::SocketAddr::from(view.client).ip() == client)
     }
 
     fn files(&self, limit: usize) -> Files {

@@ -369,13 +369,10 @@ impl Supplies<'_> {
             let file = catalogue.view(session.file);
             let block = session.transfer.take_block(now, file.len(), self.policy);
             let bytes = file.bytes(block.offset, block.bytes);
-            let sum = (!offload).then(|| {
-                let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));
-                kept.unwrap_or_else(|| Sum::of(bytes))
-            });
+            let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));
             let payload = Payload { bytes, arena: ArenaNumber(session.generation()) };
             let composed = out.compose(&mut frame, header_len, payload);
-            (block, composed.map(|header| (header, sum)))
+            (block, composed.map(|header| (header, (!offload).then(|| kept.unwrap_or_else(|| Sum::of(bytes))))))
         };
         let written = composed.and_then(|(header, sum)| {
             let number = low_bits(u64::from(block.number));
