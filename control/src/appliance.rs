@@ -7,6 +7,8 @@ mod error;
 mod fleet;
 mod load;
 mod ports;
+mod reload;
+mod shelf;
 
 use std::io;
 use std::sync::Arc;
@@ -15,13 +17,13 @@ use std::time::Instant;
 use crossbeam::channel::{Receiver, Sender};
 use dataplane::dpdk::{BUILT_VERSION, Eal};
 use dataplane::files::{Catalogue, LoadReport};
-use dataplane::worker::StopFlag;
+use dataplane::worker::{DrainFlag, StopFlag};
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
 use crate::notice::say;
-use crate::settings::Settings;
+use crate::reload::{ReloadQueue, ReloadRequests, queue};
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
 use crate::startup::Launch;
@@ -32,6 +34,8 @@ use crew::Crew;
 pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
 use ports::Ports;
+use reload::Reloader;
+use shelf::{Generation, Shelf};
 
 /// Serves until it is told to end. The line with `ready` goes to standard output, everything else to standard error.
 ///
@@ -42,8 +46,9 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     // What another run may hold, and what people may do meanwhile, comes before everything that takes long or is seen outside.
     let socket = BoundSocket::bind(&launch.settings.control)?;
     let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);
-    let _signals = SignalListener::start(orders_in.clone())
-        .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
+    let (reloads, requests) = queue();
+    let _signals = SignalListener::start(orders_in.clone(), reloads.clone())
+        .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM, SIGINT and SIGHUP", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
 
     let loaded = load::load(&launch.settings, plan.memory)?;
@@ -59,8 +64,8 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
         say(format_args!("built with {BUILT_VERSION}, running on {}", eal.version()));
     }
 
-    let (crew, fleet) = start(&eal, launch, loaded)?;
-    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders);
+    let (crew, fleet) = start(&eal, launch, loaded, reloads)?;
+    let ended = watch(launch, &fleet, (orders_in, &orders), requests, socket);
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
@@ -72,6 +77,7 @@ fn start(
     eal: &Eal,
     launch: &Launch,
     (catalogue, report): (Arc<Catalogue>, LoadReport),
+    reloads: ReloadQueue,
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
@@ -83,30 +89,35 @@ fn start(
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
         catalogue: Arc::clone(&catalogue),
-        drain: StopFlag::new(),
+        drain: DrainFlag::new(),
         stop: StopFlag::new(),
         count: WorkerCount::new(),
     };
     let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     ports.describe_refusals().iter().for_each(say);
-    let ports = ports
+    let ports: Vec<LivePort> = ports
         .ports
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
     let crew::Plan { drain, stop, count, .. } = plan;
-    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now() };
+    let reach = ports.iter().filter_map(|port| port.reach(&catalogue)).collect();
+    let shelf = Shelf::new(Generation::new(catalogue, report, reach));
+    let fleet = LiveFleet { members, ports, shelf, reloads, count, drain, stop, started: Instant::now() };
     Ok((crew, Arc::new(fleet)))
 }
 
-/// Answers on the control socket and supervises until the end.
+/// Answers on the control socket, reloads and supervises until the end.
 fn watch(
-    settings: &Settings,
+    launch: &Launch,
     fleet: &Arc<LiveFleet>,
+    (orders_in, orders): (Sender<Order>, &Receiver<Order>),
+    requests: ReloadRequests,
     socket: BoundSocket,
-    orders_in: Sender<Order>,
-    orders: &Receiver<Order>,
 ) -> Result<Outcome, ApplianceError> {
+    let settings = &launch.settings;
+    let _reloader = Reloader::start(fleet, launch, orders_in.clone(), requests)
+        .map_err(|source| ApplianceError::System { what: "cannot start a thread for reloads", source })?;
     let handler = {
         let fleet = Arc::clone(fleet);
         Arc::new(move |request| words::answer(&request, &*fleet, &orders_in))
@@ -148,7 +159,8 @@ mod tests {
         let launch = prepare_run(folder.path(), &folder.path().join("control"));
         let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
-        let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
+        let (reloads, requests) = queue();
+        let (crew, fleet) = start(&eal, &launch, loaded, reloads).unwrap();
         let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);
 
         let saboteur = std::thread::spawn({
@@ -162,7 +174,7 @@ mod tests {
             }
         });
         let socket = BoundSocket::bind(&launch.settings.control).unwrap();
-        let outcome = watch(&launch.settings, &fleet, socket, orders_in, &orders).unwrap();
+        let outcome = watch(&launch, &fleet, (orders_in, &orders), requests, socket).unwrap();
         saboteur.join().unwrap();
         crew.end(&fleet.count);
 

@@ -54,6 +54,7 @@ fn defaults_help() -> String {
          \x20 [limits]  max_sessions {}, max_unproven {}, max_unproven_per_address {}, max_window_blocks {},\n\
          \x20           max_window_bytes {}, max_blksize {}, error_budget_per_second {}, idle_seconds {}, total_seconds {}\n\
          \x20 [timers]  retransmit_initial_ms {}, retransmit_min_ms {}, retransmit_max_ms {}, tries {}, drain_seconds {}\n\
+         \x20 [files]   watch_seconds {}\n\
          \x20 [names]   fold_case {}, backslash {}\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
@@ -72,6 +73,7 @@ fn defaults_help() -> String {
         defaults::RETRANSMIT_MAX_MS,
         defaults::TRIES,
         defaults::DRAIN_SECONDS,
+        defaults::WATCH_SECONDS,
         defaults::FOLD_CASE,
         defaults::BACKSLASH,
         defaults::IDLE_SLEEP_US,

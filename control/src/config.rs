@@ -15,7 +15,7 @@ use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
 use crate::mistake::{Mistake, Place, nearest};
-use crate::settings::{Limits, Names, Timers, WorkerSettings};
+use crate::settings::{FilesSettings, Limits, Names, Timers, WorkerSettings};
 
 /// Why a configuration file was not taken.
 #[derive(Debug, Error)]
@@ -49,6 +49,8 @@ pub struct FileValues {
     pub exit_when_idle_seconds: Option<u32>,
     /// `[eal]`.
     pub eal: EalTable,
+    /// `[files]`.
+    pub files: FilesSettings,
     /// `[limits]`.
     pub limits: Limits,
     /// `[timers]`.

@@ -66,7 +66,7 @@ pub fn run(args: CtlArgs, environment: &Environment, out: &mut dyn Write, err: &
         let found = places.iter().find(|place| place.symlink_metadata().is_ok()).or_else(|| places.last());
         found.cloned().unwrap_or_else(|| environment.control_socket())
     });
-    let value = match client::ask(&path, &Request { words: args.words }) {
+    let value = match client::ask(&path, &Request { words: args.words }, asks.patient) {
         Ok(RawReply::Ok(value)) => value,
         Ok(RawReply::Error(refusal)) => {
             if args.json {

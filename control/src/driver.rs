@@ -46,6 +46,7 @@ pub fn supervise(
                     }
                 }
                 Action::BeginDrain => fleet.begin_drain(),
+                Action::EndDrain => fleet.end_drain(),
                 Action::StopWorkers => fleet.stop(),
                 Action::Log(line) => drop(writeln!(log, "{line}")),
                 Action::Finish(outcome) => return Ok(outcome),

@@ -3,9 +3,13 @@
 //! Request: `{"words":["show","workers"]}`. Reply: `{"ok":{…}}`, the body being one of the types of this module, or
 //! `{"error":{"code","message","help"}}`.
 
+mod reload;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use reload::{Reloaded, SettingChange};
 
 /// Longest request line, in bytes, its newline included.
 pub const REQUEST_MAX_BYTES: usize = 4_096;
@@ -69,6 +73,8 @@ pub enum RefusalCode {
     Busy,
     /// The daemon is ending and no longer takes this.
     Ending,
+    /// It was tried, and everything is as it was.
+    NotDone,
 }
 
 /// The facts of a reply, by the words that asked for them.
@@ -87,8 +93,10 @@ pub enum Body {
     Drops(Drops),
     /// `show port stats`.
     Ports(Ports),
-    /// `drain`, `stop`.
+    /// `drain`, `resume`, `stop`.
     Accepted(Accepted),
+    /// `reload`.
+    Reloaded(Box<Reloaded>),
 }
 
 /// An order that was taken; it is carried out after the reply.

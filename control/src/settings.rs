@@ -94,6 +94,21 @@ impl Default for Timers {
     }
 }
 
+/// `[files]`: how the content root is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// See [`crate::defaults::WATCH_SECONDS`].
+    #[serde(deserialize_with = "bounded::<_, _, 0, 86_400>")]
+    pub watch_seconds: u32,
+}
+
+impl Default for FilesSettings {
+    fn default() -> Self {
+        Self { watch_seconds: defaults::WATCH_SECONDS }
+    }
+}
+
 /// `[names]`: how the names of requests are read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -187,6 +202,8 @@ pub struct Settings {
     pub exit_when_idle: Option<Duration>,
     /// For EAL.
     pub eal: EalSettings,
+    /// Loading of the content root.
+    pub files: FilesSettings,
     /// What clients may take.
     pub limits: Limits,
     /// Timers.
@@ -332,6 +349,7 @@ impl Settings {
             kernel_interface,
             exit_when_idle_seconds,
             eal,
+            files,
             limits,
             timers,
             names,
@@ -392,6 +410,7 @@ impl Settings {
             kernel_interface,
             exit_when_idle: exit_when_idle.map(|seconds| Duration::from_secs(seconds.into())),
             eal,
+            files,
             limits,
             timers,
             names,

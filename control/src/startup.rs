@@ -15,6 +15,26 @@ pub struct Launch {
     pub settings: Settings,
     /// What EAL is called with, and why.
     pub eal: EalPlan,
+    /// Where the settings came from.
+    pub source: Source,
+}
+
+/// Where settings come from, to be read again.
+#[derive(Clone, Debug)]
+pub struct Source {
+    args: RunArgs,
+    environment: Environment,
+}
+
+impl Source {
+    /// Reads the file, if there is one, and merges the flags.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn read(&self) -> Result<Settings, StartupError> {
+        let file = self.args.config.as_deref().map(ConfigFile::read).transpose()?;
+        Ok(Settings::resolve(self.args.clone(), file.as_ref(), &self.environment)?)
+    }
 }
 
 /// Why a run cannot begin. The message is complete and says how to mend it.
@@ -47,8 +67,8 @@ impl StartupError {
 /// # Errors
 /// The first thing that is wrong.
 pub fn prepare(args: RunArgs, environment: &Environment, machine: &Machine) -> Result<Launch, StartupError> {
-    let file = args.config.as_deref().map(ConfigFile::read).transpose()?;
-    let settings = Settings::resolve(args, file.as_ref(), environment)?;
+    let source = Source { args, environment: environment.clone() };
+    let settings = source.read()?;
     let eal = eal_args::plan(&settings, machine)?;
-    Ok(Launch { settings, eal })
+    Ok(Launch { settings, eal, source })
 }

@@ -1,9 +1,13 @@
 //! Replies as tables for people. Text from clients and file names cannot reach the terminal as control characters.
 
+mod reload;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::protocol::{Body, Drops, Files, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers};
+
+pub use reload::write_reloaded;
 
 /// A column's alignment: words to the left, numbers to the right.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,7 @@ pub fn write(out: &mut dyn Write, body: &Body) -> io::Result<()> {
         Body::Files(files) => write_files(out, files),
         Body::Drops(drops) => write_drops(out, drops),
         Body::Ports(ports) => ports.ports.iter().try_for_each(|port| write_port(out, port)),
+        Body::Reloaded(reloaded) => write_reloaded(out, reloaded),
         Body::Accepted(accepted) => {
             let message = escaped(&accepted.message);
             writeln!(out, "{message} ({} transfer(s) running)", accepted.live_sessions)

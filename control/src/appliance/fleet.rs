@@ -6,18 +6,21 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dataplane::dpdk::{Device, DeviceInfo};
+use dataplane::dpdk::{Device, DeviceInfo, ReachableArena};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{DrainFlag, LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
 
 use super::crew::Member;
+use super::shelf::{Generation, Shelf};
 use crate::count::WorkerCount;
 use crate::fleet::{Fleet, WorkerFailure};
 use crate::protocol::{
-    Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+    Drop, Drops, FileEntry, Files, Link, PortStats, Refusal, Reloaded, Session, Sessions, Stats, Worker, WorkerState,
+    Workers,
 };
+use crate::reload::ReloadQueue;
 
 /// Places of a session table that a worker copies in one turn of its loop.
 const PAGE: usize = 512;
@@ -36,6 +39,10 @@ pub(super) struct LivePort {
 impl LivePort {
     pub(super) fn new(device: Device, info: DeviceInfo, mac: MacAddr, mtu: u16) -> Self {
         Self { device: Mutex::new(device), info, mac, mtu }
+    }
+
+    pub(super) fn reach(&self, catalogue: &Catalogue) -> Option<ReachableArena> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner).reach(catalogue.arena())
     }
 
     fn stats(&self) -> PortStats {
@@ -67,15 +74,21 @@ impl LivePort {
 pub(super) struct LiveFleet {
     pub(super) members: Vec<Member>,
     pub(super) ports: Vec<LivePort>,
-    pub(super) catalogue: Arc<Catalogue>,
-    pub(super) report: LoadReport,
+    pub(super) shelf: Shelf,
+    pub(super) reloads: ReloadQueue,
     pub(super) count: WorkerCount,
-    pub(super) drain: StopFlag,
+    pub(super) drain: DrainFlag,
     pub(super) stop: StopFlag,
     pub(super) started: Instant,
 }
 
 impl LiveFleet {
+    /// A catalogue that is to be served, made reachable for the ports' devices: that takes a while, which is not the workers' to wait.
+    pub(super) fn generation(&self, catalogue: Arc<Catalogue>, report: LoadReport) -> Generation {
+        let reach = self.ports.iter().filter_map(|port| port.reach(&catalogue)).collect();
+        Generation::new(catalogue, report, reach)
+    }
+
     fn lanes(&self) -> impl Iterator<Item = &LaneCounters> {
         self.members.iter().flat_map(|member| &member.counters).map(|counters| &**counters)
     }
@@ -135,8 +148,9 @@ impl LiveFleet {
     }
 
     fn describe(&self, worker: u16, view: &SessionView) -> Session {
-        let current = view.generation == Some(self.catalogue.generation());
-        let file = if current { escape(self.catalogue.file(view.file).name()).to_string() } else { "-".to_owned() };
+        // Whatever a session reads is on the shelf, unless it ended while we looked.
+        let catalogue = view.generation.and_then(|generation| self.shelf.find(generation));
+        let file = catalogue.map_or("-".to_owned(), |catalogue| escape(catalogue.file(view.file).name()).to_string());
         let blksize = u64::from(view.blksize);
         let stream_bytes = view.stream_bytes.unwrap_or_default();
         Session {
@@ -240,29 +254,24 @@ impl Fleet for LiveFleet {
     }
 
     fn files(&self, limit: usize) -> Files {
+        let (catalogue, report) = (self.shelf.current(), self.shelf.report());
         let left_out = Reason::ALL
             .into_iter()
-            .map(|reason| (reason.to_string(), self.report.left_out(reason)))
+            .map(|reason| (reason.to_string(), report.left_out(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let list: Vec<FileEntry> = self
-            .catalogue
+        let list: Vec<FileEntry> = catalogue
             .names()
             .take(limit)
-            .map(|(name, id)| FileEntry { name: escape(name).to_string(), bytes: self.catalogue.file(id).len() })
+            .map(|(name, id)| FileEntry { name: escape(name).to_string(), bytes: catalogue.file(id).len() })
             .collect();
         Files {
-            generation: self.catalogue.generation().0.into(),
-            files: self.catalogue.file_count() as u64,
-            bytes: self.catalogue.total_bytes(),
+            generation: catalogue.generation().0.into(),
+            files: catalogue.file_count() as u64,
+            bytes: catalogue.total_bytes(),
             left_out,
-            page_kind: match self.catalogue.page_kind() {
-                PageKind::Huge2M => "huge_2m",
-                PageKind::Transparent => "transparent",
-                PageKind::Ordinary => "ordinary",
-            }
-            .to_owned(),
-            truncated: self.catalogue.names().nth(list.len()).is_some(),
+            page_kind: page_kind_name(catalogue.page_kind()).to_owned(),
+            truncated: catalogue.names().nth(list.len()).is_some(),
             list,
         }
     }
@@ -288,6 +297,14 @@ impl Fleet for LiveFleet {
         self.drain.raise();
     }
 
+    fn end_drain(&self) {
+        self.drain.lower();
+    }
+
+    fn reload(&self) -> Result<Reloaded, Refusal> {
+        self.reloads.ask(|| self.stop.is_raised())
+    }
+
     fn stop(&self) {
         self.stop.raise();
     }
@@ -311,5 +328,14 @@ impl Fleet for LiveFleet {
 
     fn running_workers(&self) -> usize {
         self.count.get()
+    }
+}
+
+/// As programs know it.
+pub(super) const fn page_kind_name(kind: PageKind) -> &'static str {
+    match kind {
+        PageKind::Huge2M => "huge_2m",
+        PageKind::Transparent => "transparent",
+        PageKind::Ordinary => "ordinary",
     }
 }

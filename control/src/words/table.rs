@@ -54,8 +54,24 @@ pub const WORDS: &[Word] = &[
         |value| serde_json::from_value(value).map(Body::Ports),
     ),
     asks(
+        Form::new(&[W("reload")], "read files and configuration again; running transfers keep theirs"),
+        |asked, _| asked.fleet.reload().map(|reloaded| Body::Reloaded(Box::new(reloaded))),
+        |value| serde_json::from_value(value).map(Body::Reloaded),
+    )
+    .patient(),
+    asks(
         Form::new(&[W("drain")], "refuse new requests, let running transfers finish, then end"),
         |asked, _| answers::order(asked, Order::Drain, "draining, then ending"),
+        |value| serde_json::from_value(value).map(Body::Accepted),
+    ),
+    asks(
+        Form::new(&[W("drain"), W("hold")], "refuse new requests until `resume` or `stop`"),
+        |asked, _| answers::order(asked, Order::Hold, "refusing new requests until `resume`"),
+        |value| serde_json::from_value(value).map(Body::Accepted),
+    ),
+    asks(
+        Form::new(&[W("resume")], "take new requests again, after `drain hold` or while `drain` lasts"),
+        |asked, _| answers::resume(asked),
         |value| serde_json::from_value(value).map(Body::Accepted),
     ),
     asks(
@@ -76,10 +92,20 @@ const fn asks(
     answer: fn(&Asked<'_>, &Arguments) -> Result<Body, Refusal>,
     decode: fn(serde_json::Value) -> Result<Body, serde_json::Error>,
 ) -> Word {
-    Word { form, does: Does::Asks(Asks { answer, decode }) }
+    Word { form, does: Does::Asks(Asks { answer, decode, patient: false }) }
 }
 
 /// What bypassctl does.
 const fn local(form: Form, local: Local) -> Word {
     Word { form, does: Does::Local(local) }
+}
+
+impl Word {
+    /// One whose answer may take as long as it takes.
+    const fn patient(self) -> Self {
+        match self.does {
+            Does::Asks(asks) => Self { does: Does::Asks(Asks { patient: true, ..asks }), ..self },
+            Does::Local(_) => self,
+        }
+    }
 }

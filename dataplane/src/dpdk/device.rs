@@ -16,9 +16,10 @@ use dpdk_sys as sys;
 use super::dma::DmaDevice;
 use super::eal::{Eal, EalGuard, SocketId};
 use super::error::{DeviceError, Errno};
-use super::loan::{Loans, Reach, Terms, WhyCopied, ZeroCopy};
+use super::loan::{Loans, Reach, ReachableArena, Terms, WhyCopied, ZeroCopy};
 use super::mempool::Mempool;
 use super::queue::{QueueId, QueuePair, receive_burst};
+use crate::files::Arena;
 use crate::port::{BURST, Burst};
 
 /// Ethernet header, two VLAN tags and the frame check sequence: what an MTU leaves out. In bytes.
@@ -373,6 +374,14 @@ impl Device {
     #[must_use]
     pub fn zero_copy(&self) -> ZeroCopy {
         self.inner.terms.outcome()
+    }
+
+    /// Makes an arena reachable for the device ahead of the loans to its queues, which then cost nothing; `None` where they cost nothing
+    /// anyway, or where it cannot be done, as [`zero_copy`](Self::zero_copy) tells once it is lent. Slow: it pins all pages. Kept until the
+    /// loans are over, it spares the workers the end of it, too.
+    #[must_use]
+    pub fn reach(&self, arena: &Arc<Arena>) -> Option<ReachableArena> {
+        self.inner.terms.reach(arena, &self.inner.claim.guard)
     }
 
     /// Its MAC address.

@@ -120,6 +120,24 @@ impl Terms {
     }
 }
 
+impl Terms {
+    /// See [`Device::reach`](super::Device::reach).
+    pub(super) fn reach(&self, arena: &Arc<Arena>, guard: &Arc<EalGuard>) -> Option<ReachableArena> {
+        let device = self.dma.filter(|_| matches!(self.zero_copy, ZeroCopy::From(_)) && !arena.mapping().is_empty())?;
+        let mapping = DmaMapping::new(arena, device).ok()?;
+        Some(ReachableArena { _mapping: mapping, _arena: Arc::clone(arena), _guard: Arc::clone(guard) })
+    }
+}
+
+/// An arena that a device can read for as long as this is there, whoever else comes and goes.
+#[derive(Debug)]
+pub struct ReachableArena {
+    /// Ends first.
+    _mapping: DmaMapping,
+    _arena: Arc<Arena>,
+    _guard: Arc<EalGuard>,
+}
+
 /// One arena on loan to one queue.
 #[derive(Debug)]
 pub(super) struct Loan {

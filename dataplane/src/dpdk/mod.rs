@@ -26,7 +26,7 @@ pub use device::{
 pub use eal::{BUILT_VERSION, Eal, SocketId};
 pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError, RssError};
 pub use lcore::{LcoreHandle, LcoreId, WorkerPanic, panic_message};
-pub use loan::{WhyCopied, ZeroCopy};
+pub use loan::{ReachableArena, WhyCopied, ZeroCopy};
 pub use mbuf::{Mbuf, Segments};
 pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};
