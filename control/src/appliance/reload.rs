@@ -300,11 +300,8 @@ fn swap(fleet: &LiveFleet, coming: Option<Generation>, terms: Option<Terms>) -> 
     if coming.is_some() {
         wait_for_places(fleet)?;
     }
-    let generation = coming.as_ref().map_or(0, |coming| coming.catalogue().generation().0.into());
-    if let Some(coming) = coming {
-        // First of all, so that whoever asks for the sessions finds the names of their files.
-        fleet.shelf.put(coming);
-    }
+    let generation = coming.as_ref().map(|coming| coming.catalogue().generation());
+    coming.into_iter().for_each(|coming| fleet.shelf.put(coming));
     let told = Instant::now();
     let mut silent = None;
     let mut answers = Vec::new();
@@ -323,8 +320,13 @@ fn swap(fleet: &LiveFleet, coming: Option<Generation>, terms: Option<Terms>) -> 
         }
     }
     let swapped = told.elapsed();
+    if let Some(generation) = generation {
+        fleet.shelf.promote(generation);
+    }
     match silent {
-        Some(worker) => Err(ReloadError::Silent { worker, generation }),
+        Some(worker) => {
+            Err(ReloadError::Silent { worker, generation: generation.map_or(0, |generation| generation.0.into()) })
+        }
         None => Ok(swapped),
     }
 }

@@ -27,7 +27,8 @@ impl Generation {
 
 struct Places {
     current: Generation,
-    older: Vec<Generation>,
+    /// Older ones, and for a moment the next.
+    others: Vec<Generation>,
 }
 
 /// All of them. What is asked of it is answered at once.
@@ -35,7 +36,7 @@ pub(super) struct Shelf(Mutex<Places>);
 
 impl Shelf {
     pub(super) const fn new(first: Generation) -> Self {
-        Self(Mutex::new(Places { current: first, older: Vec::new() }))
+        Self(Mutex::new(Places { current: first, others: Vec::new() }))
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -61,25 +62,32 @@ impl Shelf {
     /// A generation that somebody may still read.
     pub(super) fn find(&self, generation: GenerationId) -> Option<Arc<Catalogue>> {
         let places = self.places();
-        let found = std::iter::once(&places.current).chain(&places.older);
+        let found = std::iter::once(&places.current).chain(&places.others);
         found.map(Generation::catalogue).find(|catalogue| catalogue.generation() == generation).map(Arc::clone)
     }
 
-    /// From now on this is the current one.
+    /// Takes one that is about to be served, so that sessions which read it find the names of their files.
     pub(super) fn put(&self, next: Generation) {
-        let mut places = self.places();
-        let last = std::mem::replace(&mut places.current, next);
-        places.older.push(last);
+        self.places().others.push(next);
     }
 
-    /// Takes off what nobody but the shelf has any more, to be dropped by the caller: that takes a while. Also how many older ones are
-    /// left.
+    /// From now on this is the current one, which was put here before.
+    pub(super) fn promote(&self, next: GenerationId) {
+        let Places { current, others } = &mut *self.places();
+        if let Some(found) = others.iter_mut().find(|other| other.catalogue.generation() == next) {
+            std::mem::swap(current, found);
+        }
+    }
+
+    /// Takes off what nobody but the shelf has any more, to be dropped by the caller: that takes a while. Also how many others are left.
+    ///
+    /// Not to be called between [`put`](Self::put) and [`promote`](Self::promote).
     pub(super) fn take_unread(&self) -> (Vec<Generation>, usize) {
         let mut places = self.places();
         // Who might take another reference asks the shelf for it, and waits for the lock.
         let unread = |generation: &mut Generation| Arc::strong_count(&generation.catalogue) == 1;
-        let taken = places.older.extract_if(.., unread).collect();
-        (taken, places.older.len())
+        let taken = places.others.extract_if(.., unread).collect();
+        (taken, places.others.len())
     }
 }
 
@@ -102,6 +110,9 @@ mod tests {
         let reader = shelf.current();
         for number in 2..5 {
             shelf.put(generation(number, &report));
+            assert_eq!(shelf.current().generation(), GenerationId(number - 1));
+            assert!(shelf.find(GenerationId(number)).is_some(), "its sessions have names already");
+            shelf.promote(GenerationId(number));
         }
         assert_eq!(shelf.current().generation(), GenerationId(4));
         let (taken, left) = shelf.take_unread();
