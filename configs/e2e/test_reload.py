@@ -161,6 +161,7 @@ def quiet(server: Server) -> dict[str, int]:
     return resident(server)
 
 
+@pytest.mark.timeout(120 + 2 * RELOADS)
 def test_reloads_under_load(server: Server, tree: Tree, tmp_path: Path) -> None:
     load = Load(server, tree, tmp_path)
     swap_us: list[int] = []

@@ -82,6 +82,8 @@ pub struct EalTable {
     pub file_prefix: Option<String>,
     /// Whether DPDK's secondary processes may attach.
     pub secondary_processes: bool,
+    /// Whether a NIC through which the default route leads may be taken.
+    pub allow_default_route: bool,
     /// Further EAL arguments, unchanged and last.
     pub extra: Vec<String>,
 }
@@ -96,6 +98,7 @@ impl Default for EalTable {
             memory_mib: None,
             file_prefix: None,
             secondary_processes: defaults::SECONDARY_PROCESSES,
+            allow_default_route: defaults::ALLOW_DEFAULT_ROUTE,
             extra: Vec::new(),
         }
     }

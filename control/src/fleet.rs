@@ -3,7 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::protocol::{Drops, Files, PortStats, Refusal, RefusalCode, Reloaded, Session, Sessions, Stats, Workers};
+use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
+use crate::protocol::{
+    Drops, Files, PortStats, Refusal, RefusalCode, Reloaded, Session, Sessions, Stats, WorkerState, Workers,
+};
+use crate::taps::LookingOn;
 
 /// A worker that ended on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +20,46 @@ pub struct WorkerFailure {
     pub reason: String,
 }
 
+/// A worker's sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Which one; counted from 0, without a gap.
+    pub worker: u16,
+    /// Its lcore.
+    pub lcore: u16,
+    /// What it is doing by its own account, so never [`WorkerState::Stalled`].
+    pub state: WorkerState,
+    /// Turns of its loop, which sleeping workers make too.
+    pub polls: u64,
+}
+
+impl Pulse {
+    /// Whether its turns should go on.
+    #[must_use]
+    pub fn should_beat(&self) -> bool {
+        matches!(self.state, WorkerState::Polling | WorkerState::Draining)
+    }
+}
+
+/// Which of a port's counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortCounters {
+    /// Those that all ports have.
+    Stats,
+    /// The driver's own.
+    Xstats,
+}
+
 /// Ports, workers and catalogue while they run.
 pub trait Fleet: Send + Sync {
     /// All workers and what they do.
     fn workers(&self) -> Workers;
+
+    /// The workers' signs of life: a few loads each, to be asked for many times a second.
+    fn pulses(&self) -> Vec<Pulse>;
+
+    /// Notes for [`workers`](Self::workers) that a worker stalls, or that it does no longer.
+    fn note_stall(&self, worker: u16, stalled: bool);
 
     /// Counters, summed over the workers.
     fn stats(&self) -> Stats;
@@ -46,6 +86,41 @@ pub trait Fleet: Send + Sync {
 
     /// The ports' own counters.
     fn ports(&self) -> Vec<PortStats>;
+
+    /// What the ports are and were given.
+    fn port_infos(&self) -> Vec<PortInfo> {
+        Vec::new()
+    }
+
+    /// The drivers' own counters.
+    fn port_xstats(&self) -> Vec<PortXstats> {
+        Vec::new()
+    }
+
+    /// Zeroes counters of one port, or of all; for each that was asked for, whether its driver did, or why not.
+    fn clear_ports(&self, _port: Option<u16>, _what: PortCounters) -> Vec<(u16, Result<(), String>)> {
+        Vec::new()
+    }
+
+    /// What runs.
+    fn version(&self) -> Version {
+        Version { bypassd: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), ..Version::default() }
+    }
+
+    /// The lcores in use, control's first.
+    fn cores(&self) -> Vec<Core> {
+        Vec::new()
+    }
+
+    /// The workers' frame buffers.
+    fn mempools(&self) -> Vec<Mempool> {
+        Vec::new()
+    }
+
+    /// What people may look on with; none where no worker lets them.
+    fn looking_on(&self) -> Option<&LookingOn> {
+        None
+    }
 
     /// Asks all workers to take no new requests. May be called again.
     fn begin_drain(&self);

@@ -25,8 +25,8 @@ pub enum Part {
 pub enum Tail {
     /// Nothing.
     Nothing,
-    /// One value, or none.
-    Maybe(Argument),
+    /// One value, or none; then options.
+    Maybe(Argument, &'static [Choice]),
     /// Any number of values.
     Any(Argument),
     /// Some of these, each at most once, in any order.
@@ -40,6 +40,15 @@ pub struct Choice {
     pub word: &'static str,
     /// Its value.
     pub value: Option<Argument>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Some(value) => write!(f, " [{} {}]", self.word, value.name),
+            None => write!(f, " [{}]", self.word),
+        }
+    }
 }
 
 /// One thing that can be said.
@@ -113,10 +122,13 @@ impl Form {
         walk.whole = true;
         match self.tail {
             Tail::Nothing => {}
-            Tail::Maybe(value) => {
-                let expected = [Expected::Value(value)];
-                if !walk.take(words, &expected) {
-                    walk.expected = expected.to_vec();
+            Tail::Maybe(value, choices) => {
+                let expected = Expected::Value(value);
+                let given = walk.take(words, &[expected]);
+                let before = walk.fitting;
+                walk.take_options(words, choices);
+                if !given && walk.fitting == before {
+                    walk.expected.insert(0, expected);
                 }
             }
             Tail::Any(value) => {
@@ -189,12 +201,12 @@ impl fmt::Display for Form {
         }
         match self.tail {
             Tail::Nothing => Ok(()),
-            Tail::Maybe(value) => write!(f, " [{}]", value.name),
+            Tail::Maybe(value, choices) => {
+                write!(f, " [{}]", value.name)?;
+                choices.iter().try_for_each(|choice| choice.fmt(f))
+            }
             Tail::Any(value) => write!(f, " [{} ...]", value.name),
-            Tail::Options(choices) => choices.iter().try_for_each(|choice| match choice.value {
-                Some(value) => write!(f, " [{} {}]", choice.word, value.name),
-                None => write!(f, " [{}]", choice.word),
-            }),
+            Tail::Options(choices) => choices.iter().try_for_each(|choice| choice.fmt(f)),
         }
     }
 }

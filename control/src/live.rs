@@ -124,7 +124,17 @@ fn compare_timers(old: &Timers, new: &Timers, live: &mut Vec<SettingChange>) {
 }
 
 fn compare_eal(old: &EalSettings, new: &EalSettings, needs_restart: &mut Vec<SettingChange>) {
-    let EalSettings { vdevs, allow, lcores, huge, memory_mib, file_prefix, secondary_processes, extra } = old;
+    let EalSettings {
+        vdevs,
+        allow,
+        allow_default_route,
+        lcores,
+        huge,
+        memory_mib,
+        file_prefix,
+        secondary_processes,
+        extra,
+    } = old;
     let all_vdevs =
         |all: &[crate::device::Vdev]| all.iter().map(crate::device::Vdev::as_str).collect::<Vec<_>>().join(" ");
     let all_pci = |all: &[crate::device::PciDevice]| {
@@ -136,6 +146,7 @@ fn compare_eal(old: &EalSettings, new: &EalSettings, needs_restart: &mut Vec<Set
     compare!(*needs_restart, "eal.":
         (vdev, all_vdevs(vdevs), all_vdevs(&new.vdevs)),
         (allow, all_pci(allow), all_pci(&new.allow)),
+        (allow_default_route, allow_default_route, new.allow_default_route),
         (lcores, cpus(lcores), cpus(&new.lcores)),
         (huge, or_none(huge), or_none(&new.huge)),
         (memory_mib, or_none(memory_mib), or_none(&new.memory_mib)),
@@ -181,7 +192,7 @@ mod tests {
 
     fn settings(flags: &str, text: &str) -> Settings {
         let words = ["bypassd", "run", "--vdev", "net_null0"].into_iter().chain(flags.split_whitespace());
-        let Command::Run(args) = Cli::parse_from(words).command;
+        let Command::Run(args) = Cli::parse_from(words).command else { unreachable!("it says `run`") };
         let file = ConfigFile::parse(Path::new("x.toml"), text.to_owned()).unwrap();
         Settings::resolve(args, Some(&file), &Environment::default()).unwrap()
     }

@@ -3,12 +3,17 @@
 //! Request: `{"words":["show","workers"]}`. Reply: `{"ok":{…}}`, the body being one of the types of this module, or
 //! `{"error":{"code","message","help"}}`.
 
+mod look;
 mod reload;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use look::{
+    CaptureState, Core, Cores, Count, Done, Mempool, Mempools, PortInfo, PortInfos, PortXstats, PortXstatsList,
+    TraceLine, TracePage, Version,
+};
 pub use reload::{Reloaded, SettingChange};
 
 /// Longest request line, in bytes, its newline included.
@@ -97,6 +102,22 @@ pub enum Body {
     Accepted(Accepted),
     /// `reload`.
     Reloaded(Box<Reloaded>),
+    /// `show port info`.
+    PortInfos(PortInfos),
+    /// `show port xstats`.
+    PortXstats(PortXstatsList),
+    /// `clear port stats`, `clear port xstats`.
+    Done(Done),
+    /// `show version`.
+    Version(Version),
+    /// `show config cores`.
+    Cores(Cores),
+    /// `show mempool`.
+    Mempools(Mempools),
+    /// `capture start`, `capture stop`, `show capture`.
+    Capture(CaptureState),
+    /// `trace CLIENT`, `trace read`, `trace stop`.
+    Trace(TracePage),
 }
 
 /// An order that was taken; it is carried out after the reply.
@@ -144,6 +165,9 @@ pub struct Worker {
     /// Share of the time that such turns took since somebody last asked, or since the start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub busy_percent: Option<f64>,
+    /// Times that its loop stood still for a while ([`crate::stall`]).
+    #[serde(default)]
+    pub stalls: u64,
 }
 
 /// What a worker is doing.
@@ -160,6 +184,23 @@ pub enum WorkerState {
     Stopped,
     /// Ended on its own.
     Failed,
+    /// Should poll, but its loop stands still.
+    Stalled,
+}
+
+impl WorkerState {
+    /// In lower case, as on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Polling => "polling",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Stalled => "stalled",
+        }
+    }
 }
 
 /// `show stats`: sums over all workers. `rx_frames` and `accounted_frames` are equal but for frames in work.
@@ -252,6 +293,14 @@ pub struct Session {
     /// Smoothed round trip, once measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_us: Option<u64>,
+}
+
+impl Session {
+    /// Acknowledged bytes, in percent of the file.
+    #[must_use]
+    pub fn percent(&self) -> u128 {
+        (u128::from(self.acked_bytes) * 100).checked_div(u128::from(self.total_bytes)).unwrap_or(100)
+    }
 }
 
 /// `show files`.
@@ -394,10 +443,11 @@ mod tests {
             empty_polls: 5,
             busy_us: 6,
             busy_percent: None,
+            stalls: 7,
         };
         let text = serde_json::to_string(&worker).unwrap();
         assert!(text.contains(r#""state":"polling""#) && !text.contains("busy_percent"), "{text}");
-        assert!(text.contains(r#""busy_us":6"#), "{text}");
+        assert!(text.contains(r#""busy_us":6"#) && text.contains(r#""stalls":7"#), "{text}");
         assert_eq!(serde_json::from_str::<Worker>(&text).unwrap(), worker);
     }
 }

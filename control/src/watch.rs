@@ -1,6 +1,6 @@
 //! When a tree that is watched is to be loaded again: it differs from what was loaded, and two looks in a row have seen the same.
 //!
-//! The looks are walks over names and time stamps (`dataplane::files::survey`), not events: a walk is what a reload begins with anyway,
+//! The looks are walks over names and time stamps (`dataplane::files::fingerprint`), not events: a walk is what a reload begins with anyway,
 //! it needs no watch per directory (inotify has a limit of those, and queues that overflow), and it works on file systems
 //! whose changes make no events (NFS, FUSE). A file that is still being written changes from look to look, and so is not loaded half.
 
@@ -61,12 +61,12 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use dataplane::files::{NameOptions, survey};
+    use dataplane::files::{NameOptions, fingerprint};
 
     use super::*;
 
     fn look(root: &Path) -> Fingerprint {
-        survey(root, NameOptions::default()).unwrap()
+        fingerprint(root, NameOptions::default()).unwrap()
     }
 
     #[test]

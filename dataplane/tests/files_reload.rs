@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use dataplane::files::{
     BLOCK_SIZES, Catalogue, Changes, Denied, GenerationId, LoadError, LoadOptions, LoadReport, Lookup, Name,
-    NameOptions, Reload, load, reload, survey,
+    NameOptions, Reload, fingerprint, load, reload,
 };
 use rustix::fs::inotify;
 use rustix::io::Errno;
@@ -246,12 +246,12 @@ fn each_change_of_names_alone_gives_a_new_catalogue() {
     for (what, change, expected) in changes {
         let root = tree();
         let before = first(&root);
-        let fingerprint = survey(root.path(), NameOptions::default()).unwrap();
+        let before_it = fingerprint(root.path(), NameOptions::default()).unwrap();
         change(&root);
-        assert_ne!(survey(root.path(), NameOptions::default()).unwrap(), fingerprint, "{what}");
+        assert_ne!(fingerprint(root.path(), NameOptions::default()).unwrap(), before_it, "{what}");
         let (after, report, changes) = again(&root, &options(2), &before);
         assert_eq!(changes, expected, "{what}");
-        assert_eq!(report.fingerprint(), survey(root.path(), NameOptions::default()).unwrap(), "{what}");
+        assert_eq!(report.fingerprint(), fingerprint(root.path(), NameOptions::default()).unwrap(), "{what}");
         assert_serves_the_same(&after, &load(root.path(), &options(2), &mut |_| ()).unwrap().0);
     }
 }
@@ -308,7 +308,7 @@ fn a_reload_without_a_root_fails_and_leaves_the_catalogue() {
     let away = root.path().with_extension("away");
     fs::rename(root.path(), &away).unwrap();
     let failed = reload(root.path(), &options(2), &before, &mut |_| ());
-    let missing = survey(root.path(), NameOptions::default());
+    let missing = fingerprint(root.path(), NameOptions::default());
     fs::rename(&away, root.path()).unwrap();
     assert!(matches!(failed, Err(LoadError::RootMissing { .. })), "{failed:?}");
     assert!(matches!(missing, Err(LoadError::RootMissing { .. })));

@@ -23,6 +23,7 @@ enum bp_limit {
 	BP_HEADROOM = RTE_PKTMBUF_HEADROOM, /* bytes before the data of a fresh mbuf */
 	BP_NAME_LEN = RTE_ETH_NAME_MAX_LEN, /* bytes of a port name with its NUL */
 	BP_MAC_LEN = RTE_ETHER_ADDR_LEN,
+	BP_XSTAT_NAME_LEN = RTE_ETH_XSTATS_NAME_SIZE, /* bytes of a counter's name with its NUL */
 	BP_MAX_PORTS = RTE_MAX_ETHPORTS, /* also: no such port */
 	BP_MAX_LCORES = RTE_MAX_LCORE,
 	BP_RSS_KEY_LEN = UINT8_MAX, /* longest key, in bytes */
@@ -104,6 +105,12 @@ struct bp_port_stats {
 	uint64_t tx_errors;
 };
 
+/* One of a driver's own counters. */
+struct bp_xstat {
+	char name[BP_XSTAT_NAME_LEN];
+	uint64_t value;
+};
+
 struct bp_link {
 	uint32_t speed_mbps; /* UINT32_MAX: unknown */
 	bool up;
@@ -133,6 +140,7 @@ struct bp_rss_reta {
 /* EAL. */
 int bp_errno(void);
 uint64_t bp_tsc(void);
+int bp_lcore_cpus(unsigned int lcore, uint16_t *cpus, int room); /* of an lcore of EAL's; how many were written */
 
 /* Ports, set-up. 0 or a negative errno, unless said otherwise. */
 uint16_t bp_port_next(uint16_t from); /* first port >= from, or BP_MAX_PORTS */
@@ -144,6 +152,7 @@ int bp_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, struc
 int bp_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors);
 int bp_port_mac(uint16_t port, uint8_t mac[BP_MAC_LEN]);
 int bp_port_stats(uint16_t port, struct bp_port_stats *stats);
+int bp_port_xstats(uint16_t port, struct bp_xstat *xstats, int room); /* how many there are; if more than room, none is written */
 int bp_port_link(uint16_t port, struct bp_link *link); /* does not wait */
 
 /* Ports, receive side scaling; of a started port. */

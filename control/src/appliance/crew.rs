@@ -1,6 +1,7 @@
 //! Engines and workers out of the settings, and their launch: everything is allocated here, before the first poll.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,16 @@ pub(super) struct Member {
     /// One per port.
     pub(super) counters: Vec<Arc<LaneCounters>>,
     pub(super) letters: LetterBox,
+    pub(super) stalls: StallNote,
     /// What it died of.
     pub(super) failure: Arc<OnceLock<String>>,
+}
+
+/// What supervision found out about a worker's loop.
+#[derive(Debug, Default)]
+pub(super) struct StallNote {
+    pub(super) now: AtomicBool,
+    pub(super) count: AtomicU64,
 }
 
 /// Workers on their lcores. Dropping this waits for them.
@@ -60,6 +69,8 @@ pub(super) struct Plan<'a> {
     pub(super) drain: DrainFlag,
     pub(super) stop: StopFlag,
     pub(super) count: WorkerCount,
+    /// The workers'.
+    pub(super) clock: Tsc,
 }
 
 /// The lcores that workers will run on.
@@ -82,7 +93,7 @@ pub(super) fn launch(
     let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
     let mut seed = [0; 16];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(BuildError::Random)?;
-    let clock = Tsc::new(eal);
+    let clock = plan.clock;
     let mut kernel = ports.kernel.take();
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
@@ -130,6 +141,7 @@ pub(super) fn launch(
             busy: Mutex::new(BusyShare::new(Instant::now())),
             counters,
             letters,
+            stalls: StallNote::default(),
             failure: Arc::new(OnceLock::new()),
         };
         let idle_sleep = (plan.idle_sleep_us > 0).then(|| Duration::from_micros(plan.idle_sleep_us.into()));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,17 @@ use dataplane::wire::MacAddr;
 use dataplane::worker::{DrainFlag, LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
 
 use super::crew::Member;
+use super::look::Look;
 use super::shelf::{Generation, Shelf};
 use crate::count::WorkerCount;
-use crate::fleet::{Fleet, WorkerFailure};
+use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
+use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
     Drop, Drops, FileEntry, Files, Link, PortStats, Refusal, Reloaded, Session, Sessions, Stats, Worker, WorkerState,
     Workers,
 };
 use crate::reload::ReloadQueue;
+use crate::taps::LookingOn;
 
 /// Places of a session table that a worker copies in one turn of its loop.
 const PAGE: usize = 512;
@@ -30,10 +34,10 @@ const PAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A port, as control keeps it.
 pub(super) struct LivePort {
-    device: Mutex<Device>,
-    info: DeviceInfo,
-    mac: MacAddr,
-    mtu: u16,
+    pub(super) device: Mutex<Device>,
+    pub(super) info: DeviceInfo,
+    pub(super) mac: MacAddr,
+    pub(super) mtu: u16,
 }
 
 impl LivePort {
@@ -79,6 +83,7 @@ pub(super) struct LiveFleet {
     pub(super) count: WorkerCount,
     pub(super) drain: DrainFlag,
     pub(super) stop: StopFlag,
+    pub(super) look: Look,
     pub(super) started: Instant,
 }
 
@@ -181,6 +186,26 @@ impl LiveFleet {
     }
 }
 
+/// What a worker does by its own account.
+fn state(member: &Member) -> WorkerState {
+    match member.status.state() {
+        State::Starting => WorkerState::Starting,
+        State::Polling => WorkerState::Polling,
+        State::Draining => WorkerState::Draining,
+        State::Stopped => WorkerState::Stopped,
+        State::Failed => WorkerState::Failed,
+    }
+}
+
+fn pulse(member: &Member) -> Pulse {
+    Pulse {
+        worker: member.index,
+        lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
+        state: state(member),
+        polls: member.status.polls.get(),
+    }
+}
+
 impl Fleet for LiveFleet {
     fn workers(&self) -> Workers {
         let worker = |member: &Member| {
@@ -193,12 +218,11 @@ impl Fleet for LiveFleet {
             Worker {
                 id: member.index,
                 lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
-                state: match member.status.state() {
-                    State::Starting => WorkerState::Starting,
-                    State::Polling => WorkerState::Polling,
-                    State::Draining => WorkerState::Draining,
-                    State::Stopped => WorkerState::Stopped,
-                    State::Failed => WorkerState::Failed,
+                state: match state(member) {
+                    WorkerState::Polling | WorkerState::Draining if member.stalls.now.load(Relaxed) => {
+                        WorkerState::Stalled
+                    }
+                    state => state,
                 },
                 ports: self.ports.iter().map(|port| port.info.port.index()).collect(),
                 rx_frames: sum(|lane| lane.rx_frames.get()),
@@ -208,9 +232,21 @@ impl Fleet for LiveFleet {
                 empty_polls,
                 busy_us,
                 busy_percent: busy.percent(Instant::now(), busy_us),
+                stalls: member.stalls.count.load(Relaxed),
             }
         };
         Workers { count: self.count.get(), workers: self.members.iter().map(worker).collect() }
+    }
+
+    fn pulses(&self) -> Vec<Pulse> {
+        self.members.iter().map(pulse).collect()
+    }
+
+    fn note_stall(&self, worker: u16, stalled: bool) {
+        if let Some(member) = self.members.get(usize::from(worker)) {
+            member.stalls.now.store(stalled, Relaxed);
+            member.stalls.count.fetch_add(stalled.into(), Relaxed);
+        }
     }
 
     fn stats(&self) -> Stats {
@@ -291,6 +327,36 @@ impl Fleet for LiveFleet {
 
     fn ports(&self) -> Vec<PortStats> {
         self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn port_infos(&self) -> Vec<PortInfo> {
+        self.ports.iter().map(LivePort::describe).collect()
+    }
+
+    fn port_xstats(&self) -> Vec<PortXstats> {
+        self.ports.iter().map(LivePort::xstats).collect()
+    }
+
+    fn clear_ports(&self, wanted: Option<u16>, what: PortCounters) -> Vec<(u16, Result<(), String>)> {
+        let numbered = self.ports.iter().map(|port| (port.info.port.index(), port));
+        let chosen = numbered.filter(|(number, _)| wanted.is_none_or(|wanted| wanted == *number));
+        chosen.map(|(number, port)| (number, port.clear(what))).collect()
+    }
+
+    fn version(&self) -> Version {
+        self.look.version.clone()
+    }
+
+    fn cores(&self) -> Vec<Core> {
+        self.look.cores.clone()
+    }
+
+    fn mempools(&self) -> Vec<Mempool> {
+        self.look.mempools()
+    }
+
+    fn looking_on(&self) -> Option<&LookingOn> {
+        Some(&self.look.looking_on)
     }
 
     fn begin_drain(&self) {

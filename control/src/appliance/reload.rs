@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 use dataplane::engine::{CATALOGUES_MAX, Terms};
-use dataplane::files::{Catalogue, Changes, LoadError, LoadReport, Reload, survey};
+use dataplane::files::{Catalogue, Changes, LoadError, LoadReport, Reload, fingerprint};
 use dataplane::worker::{Letter, Renewal, WorkerState};
 
 use super::crew::{self, Member};
@@ -29,8 +29,8 @@ use crate::watch::Watch;
 /// How long a reload waits for transfers of old generations to end, where a worker has no place for one more.
 const PLACE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a worker may take to answer, once it was told: it looks into its mailbox every 64 turns.
-const SWAP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a worker may take to answer, once it was told: it looks into its mailbox every 64 turns, but may have to share its CPU.
+const SWAP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two looks at what changes by itself.
 const LOOK: Duration = Duration::from_millis(1);
@@ -185,10 +185,10 @@ impl Thread {
         if self.watch.pause(self.settings.files.watch_seconds, now) != Some(Duration::ZERO) {
             return;
         }
-        match survey(&self.settings.root, load::names(&self.settings)) {
-            Ok(fingerprint) => {
+        match fingerprint(&self.settings.root, load::names(&self.settings)) {
+            Ok(seen) => {
                 self.watch_failed = false;
-                if self.watch.see(fingerprint, Instant::now()) {
+                if self.watch.see(seen, Instant::now()) {
                     // Logged, and nobody else waits for it.
                     let _ = self.reload(Trigger::Watch);
                 }

@@ -16,6 +16,10 @@ pub enum Kind {
     Size,
     /// An IP address.
     Address,
+    /// An IP address, most likely that of a client with a transfer.
+    Client,
+    /// Number of a DPDK port.
+    Port,
     /// A file of the machine that bypassctl (or, where said so, bypassd) runs on.
     Path,
     /// Any word.
@@ -66,8 +70,9 @@ impl Argument {
                 let plain = word.bytes().all(|byte| byte.is_ascii_digit());
                 word.parse().ok().filter(|number| plain && (min..=max).contains(number)).map(Value::Number)
             }
+            Kind::Port => Self::number(self.name, 0, u16::MAX.into()).read(word),
             Kind::Size => size(word).map(Value::Number),
-            Kind::Address => word.parse().ok().map(Value::Address),
+            Kind::Address | Kind::Client => word.parse().ok().map(Value::Address),
             Kind::Path | Kind::Name => (!word.is_empty()).then(|| Value::Text(word.to_owned())),
         }
     }
@@ -78,7 +83,8 @@ impl Argument {
             Kind::Number { min, max: u64::MAX } => format!("a number from {min} on"),
             Kind::Number { min, max } => format!("a number from {min} to {max}"),
             Kind::Size => "a size in bytes, such as 500k, 10M or 1G".to_owned(),
-            Kind::Address => "an IP address, such as 192.0.2.7 or 2001:db8::7".to_owned(),
+            Kind::Port => "the number of a port".to_owned(),
+            Kind::Address | Kind::Client => "an IP address, such as 192.0.2.7 or 2001:db8::7".to_owned(),
             Kind::Path => "the name of a file".to_owned(),
             Kind::Name => "a name".to_owned(),
         }

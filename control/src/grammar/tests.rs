@@ -11,7 +11,11 @@ const FORMS: &[Form] = &[
     ])),
     Form::new(&[Part::Word("follow"), Part::Word("stop")], "h"),
     Form::new(&[Part::Word("follow"), Part::Value(Argument::new("WHO", Kind::Name))], "h"),
-    Form::new(&[Part::Word("every")], "h").with(Tail::Maybe(Argument::number("N", 1, 60))),
+    Form::new(&[Part::Word("every")], "h").with(Tail::Maybe(Argument::number("N", 1, 60), &[])),
+    Form::new(&[Part::Word("watch")], "h").with(Tail::Maybe(
+        Argument::number("N", 1, 60),
+        &[Choice { word: "count", value: Some(Argument::number("TIMES", 1, 9)) }],
+    )),
     Form::new(&[Part::Word("say")], "h").with(Tail::Any(Argument::new("WORD", Kind::Name))),
 ];
 
@@ -55,6 +59,15 @@ fn a_tail_may_be_one_value_or_many() {
 }
 
 #[test]
+fn options_may_follow_a_value_that_may_be_left_out() {
+    assert_eq!(understood("watch").1.number("N"), None);
+    let (_, arguments) = understood("watch 3 count 4");
+    assert_eq!((arguments.number("N"), arguments.number("TIMES")), (Some(3), Some(4)));
+    assert_eq!(understood("watch count 4").1.number("TIMES"), Some(4));
+    assert_eq!(refused("watch 61"), "unknown word `61` after `watch`");
+}
+
+#[test]
 fn sizes_have_units_and_numbers_have_no_sign() {
     for (text, size) in [("0", Some(0)), ("512", Some(512)), ("3k", Some(3 << 10)), ("2G", Some(2 << 30))] {
         assert_eq!(understood(&format!("take f limit {text}")).1.number("SIZE"), size);
@@ -68,7 +81,17 @@ fn sizes_have_units_and_numbers_have_no_sign() {
 #[test]
 fn forms_are_written_as_manuals_write_them() {
     let written: Vec<String> = FORMS.iter().map(ToString::to_string).collect();
-    assert_eq!(written, ["take FILE [limit SIZE] [quick]", "follow stop", "follow WHO", "every [N]", "say [WORD ...]"]);
+    assert_eq!(
+        written,
+        [
+            "take FILE [limit SIZE] [quick]",
+            "follow stop",
+            "follow WHO",
+            "every [N]",
+            "watch [N] [count TIMES]",
+            "say [WORD ...]"
+        ]
+    );
 }
 
 /// A word that fits.
@@ -77,13 +100,16 @@ fn fitting(expected: &Expected) -> String {
         Expected::Word(word) => (*word).to_owned(),
         Expected::Value(Argument { kind: Kind::Number { min, .. }, .. }) => min.to_string(),
         Expected::Value(Argument { kind: Kind::Size, .. }) => "10M".to_owned(),
-        Expected::Value(Argument { kind: Kind::Address, .. }) => "2001:db8::7".to_owned(),
+        Expected::Value(Argument { kind: Kind::Address | Kind::Client, .. }) => "2001:db8::7".to_owned(),
+        Expected::Value(Argument { kind: Kind::Port, .. }) => "3".to_owned(),
         Expected::Value(_) => "some".to_owned(),
     }
 }
 
 fn any_words() -> impl Strategy<Value = Vec<String>> {
-    let known = prop::sample::select(vec!["take", "follow", "stop", "every", "say", "limit", "quick", "10M", "5", "f"]);
+    let known = prop::sample::select(vec![
+        "take", "follow", "stop", "every", "watch", "count", "say", "limit", "quick", "10M", "5", "f",
+    ]);
     prop::collection::vec(prop_oneof![4 => known.prop_map(str::to_owned), 1 => ".{0,4}"], 0..7)
 }
 

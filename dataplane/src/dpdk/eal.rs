@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,12 +29,38 @@ pub struct SocketId(pub(super) c_int);
 impl SocketId {
     /// Whichever has memory (`SOCKET_ID_ANY`).
     pub const ANY: Self = Self(-1);
+
+    /// The node's number; -1 for whichever.
+    #[must_use]
+    pub const fn index(self) -> i32 {
+        self.0
+    }
 }
 
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::ANY { f.write_str("any socket") } else { write!(f, "socket {}", self.0) }
     }
+}
+
+/// The folder from which EAL loads its drivers, each a shared object (`RTE_EAL_PMD_PATH`); empty when they are linked in.
+#[must_use]
+pub fn driver_directory() -> &'static str {
+    sys::RTE_EAL_PMD_PATH.to_str().unwrap_or_default()
+}
+
+/// The DPDK that this process was loaded with, such as `22.11.11`. Compare with [`BUILT_VERSION`]. Needs no running EAL.
+#[must_use]
+pub fn running_version() -> String {
+    let text = version_text();
+    text.strip_prefix("DPDK ").unwrap_or(&text).to_owned()
+}
+
+fn version_text() -> Cow<'static, str> {
+    // SAFETY: no precondition (rte_version).
+    let text = unsafe { sys::rte_version() };
+    // SAFETY: a static C string.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy()
 }
 
 /// A running EAL. Stays on the thread that started it, which is the main lcore.
@@ -120,13 +147,24 @@ impl Eal {
         c_int::try_from(socket).map_or(SocketId::ANY, SocketId)
     }
 
-    /// The DPDK that runs, such as `DPDK 22.11.11`. Compare with [`BUILT_VERSION`].
+    /// The CPUs that an lcore's thread may run on; none for one that EAL does not have.
+    #[must_use]
+    pub fn cpus_of(&self, lcore: LcoreId) -> Vec<u16> {
+        if lcore != self.main_lcore() && !self.worker_lcores().contains(&lcore) {
+            return Vec::new();
+        }
+        let mut cpus = vec![0; 1_024];
+        let room = c_int::try_from(cpus.len()).unwrap_or(c_int::MAX);
+        // SAFETY: EAL is up and has this lcore; there is room for so many.
+        let count = unsafe { sys::bp_lcore_cpus(lcore.index(), cpus.as_mut_ptr(), room) };
+        cpus.truncate(usize::try_from(count).unwrap_or(0));
+        cpus
+    }
+
+    /// The DPDK that runs, as it names itself: `DPDK 22.11.11`.
     #[must_use]
     pub fn version(&self) -> String {
-        // SAFETY: no precondition.
-        let text = unsafe { sys::rte_version() };
-        // SAFETY: a static C string.
-        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+        version_text().into_owned()
     }
 
     /// Adds a virtual device, as `--vdev name,args` would (`rte_eal_hotplug_add`). It stays until EAL ends or its

@@ -18,12 +18,13 @@ mod mbuf;
 mod mempool;
 mod queue;
 mod rss;
+mod xstats;
 
 pub use clock::Tsc;
 pub use device::{
     Capabilities, Device, DeviceConfig, DeviceInfo, Grants, LINK_OVERHEAD, LinkStatus, PortId, PortStats,
 };
-pub use eal::{BUILT_VERSION, Eal, SocketId};
+pub use eal::{BUILT_VERSION, Eal, SocketId, driver_directory, running_version};
 pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError, RssError};
 pub use lcore::{LcoreHandle, LcoreId, WorkerPanic, panic_message};
 pub use loan::{ReachableArena, WhyCopied, ZeroCopy};
@@ -31,3 +32,4 @@ pub use mbuf::{Mbuf, Segments};
 pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};
 pub use rss::RssSpread;
+pub use xstats::Xstat;

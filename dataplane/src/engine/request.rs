@@ -1,6 +1,7 @@
 //! Port 69: a request becomes a session, an ERROR or nothing.
 
 use super::envelope::Envelope;
+use super::finished::{NAME_KEPT, Refused};
 use super::output::{Ending, Event};
 use super::{Engine, Outcome, Output};
 use crate::files::{Catalogue, FileId, Lookup, Name, NameError};
@@ -8,6 +9,7 @@ use crate::session::{Client, ClientKey, List, Route, Session, SlotId};
 use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
 use crate::time::Instant;
 use crate::wire::{Flow, Span, ethernet};
+use arrayvec::ArrayVec;
 
 /// Longest OACK or ERROR that we send, in bytes.
 const REPLY_MAX: usize = 128;
@@ -33,6 +35,21 @@ struct Wanted {
 struct Refusal {
     code: ErrorCode,
     text: &'static str,
+}
+
+/// A name as the client wrote it, kept while its frame becomes the ERROR.
+struct AskedName {
+    kept: ArrayVec<u8, NAME_KEPT>,
+    len: usize,
+    is_write: bool,
+}
+
+impl AskedName {
+    /// The name in the body of a request, however malformed: what stands before the first NUL.
+    fn of(body: &[u8], is_write: bool) -> Self {
+        let name = body.split(|&byte| byte == 0).next().unwrap_or_default();
+        Self { kept: name.iter().copied().take(NAME_KEPT).collect(), len: name.len(), is_write }
+    }
 }
 
 const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
@@ -67,7 +84,8 @@ impl Engine {
             Ok(Packet::ReadRequest { body }) if !body.is_empty() => body,
             // An opcode without anything behind it is not even a malformed request (row 1).
             Ok(Packet::WriteRequest { body }) if !body.is_empty() => {
-                return self.refuse(now, datagram, &WRITES_ARE_REFUSED, frame, out);
+                let asked = AskedName::of(body, true);
+                return self.refuse(now, datagram, &WRITES_ARE_REFUSED, &asked, frame, out);
             }
             _ => return Outcome::NotARequest,
         };
@@ -76,7 +94,10 @@ impl Engine {
         }
         match self.understand(datagram, body) {
             Ok(wanted) => self.serve(now, datagram, client, &wanted, frame, out),
-            Err(refusal) => self.refuse(now, datagram, &refusal, frame, out),
+            Err(refusal) => {
+                let asked = AskedName::of(body, false);
+                self.refuse(now, datagram, &refusal, &asked, frame, out)
+            }
         }
     }
 
@@ -139,11 +160,14 @@ impl Engine {
             if runs_well && (same_request || !same_route) {
                 return Outcome::RequestRepeated;
             }
-            self.end(slot, Ending::Replaced, out);
+            self.end(now, slot, Ending::Replaced, out);
         }
         match self.open(now, route, (client, key), wanted, out) {
             Ok(slot) => {
                 self.first_reply(now, slot, frame, out);
+                if !self.table.get(slot).transfer.is_offered() {
+                    out.report(Event::FirstData);
+                }
                 Outcome::RequestOpened
             }
             Err(reason) => reason,
@@ -173,11 +197,11 @@ impl Engine {
         if self.unproven >= self.limits.max_unproven
             && let Some(oldest) = self.timers.oldest_unproven()
         {
-            self.end(oldest, Ending::Evicted, out);
+            self.end(now, oldest, Ending::Evicted, out);
         }
         if self.table.is_full() {
             let lingering = self.timers.oldest(List::Lingering).ok_or(Outcome::TableFull)?;
-            self.end(lingering, Ending::Done, out);
+            self.end(now, lingering, Ending::Done, out);
         }
         let generation = self.generations.current();
         let transfer = Transfer::new(&wanted.granted, wanted.netascii, now, &self.policy);
@@ -190,7 +214,8 @@ impl Engine {
         self.unproven += 1;
         self.unproven_by_address.add(of_address);
         self.timers.enlist(slot, List::Unproven(0));
-        out.report(Event::Opened);
+        let tally = self.generations.get(generation).tally(self.share.index.0, wanted.file);
+        out.report(Event::Opened { tally });
         Ok(slot)
     }
 
@@ -231,13 +256,27 @@ impl Engine {
         now: Instant,
         datagram: &Datagram,
         refusal: &Refusal,
+        asked: &AskedName,
         frame: O::Frame,
         out: &mut O,
     ) -> Outcome {
         // RFC 1350 §4: a reply comes from a TID, not from the port of requests.
         let tid = self.table.any_tid(&mut self.random);
         debug_assert_ne!(tid, REQUEST_PORT);
-        self.send_error(now, datagram, tid, refusal.code, refusal.text, frame, Outcome::RequestRefused, out)
+        let Refusal { code, text } = *refusal;
+        let outcome = self.send_error(now, datagram, tid, code, text, frame, Outcome::RequestRefused, out);
+        if outcome == Outcome::RequestRefused {
+            out.report(Event::Refused(&Refused {
+                client: Client::new(datagram.flow.addresses.src(), datagram.flow.src_port),
+                server: datagram.flow.addresses.dst(),
+                code,
+                reason: text,
+                is_write: asked.is_write,
+                name: &asked.kept,
+                name_len: asked.len,
+            }));
+        }
+        outcome
     }
 
     /// An ERROR in the received frame, if its sender's prefix still has one to spend.

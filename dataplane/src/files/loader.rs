@@ -159,7 +159,7 @@ pub fn reload(
 ///
 /// # Errors
 /// [`LoadError`], when there is nothing to load from.
-pub fn survey(root: &Path, names: NameOptions) -> Result<Fingerprint, LoadError> {
+pub fn fingerprint(root: &Path, names: NameOptions) -> Result<Fingerprint, LoadError> {
     let (_, _, report) = look(root, names, &mut |_| ())?;
     Ok(report.fingerprint())
 }
@@ -238,7 +238,7 @@ fn build(
     Ok((catalogue, report, reused))
 }
 
-fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {
+pub(super) fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {
     let path = || root.to_owned();
     let canonical = fs::canonicalize(root).map_err(|source| match (source.kind(), fs::read_link(root)) {
         (io::ErrorKind::NotFound, Ok(target)) => LoadError::RootDangling { path: path(), target },

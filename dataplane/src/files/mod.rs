@@ -19,14 +19,18 @@ mod scan;
 mod sources;
 mod sum_pass;
 pub mod sums;
+pub mod survey;
+mod tally;
 mod version;
 
 pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind};
 pub use catalogue::{
     BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, FileView, GenerationId, Lookup,
 };
-pub use loader::{LoadError, LoadOptions, Reload, load, reload, survey};
+pub use loader::{LoadError, LoadOptions, Reload, fingerprint, load, reload};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use report::{LoadReport, Phase, Progress, Reason};
 pub use reuse::{Changes, Fingerprint};
 pub use sums::{BLOCK_SIZES, SumTable};
+pub use survey::{Survey, survey};
+pub use tally::FileTally;

@@ -182,7 +182,7 @@ impl LoadReport {
         self.reused.1
     }
 
-    /// The tree as the load saw it, to be compared with a later [`survey`](super::survey).
+    /// The tree as the load saw it, to be compared with a later [`fingerprint`](super::fingerprint).
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

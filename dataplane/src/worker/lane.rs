@@ -1,6 +1,7 @@
 //! One worker on one port: burst in, engine, burst out. The shape of testpmd's loops: no heap, lock, log or syscall.
 
 use super::counters::LaneCounters;
+use super::tap::Taps;
 use crate::engine::{Engine, Event, Outcome, Output};
 use crate::files::Catalogue;
 use crate::port::{BURST, Backlog, Burst, Payload, Port, TooLong};
@@ -55,6 +56,8 @@ pub struct Lane<P: Port> {
     index: WorkerIndex,
     neighbourhood: Neighbourhood<P>,
     counters: Arc<LaneCounters>,
+    /// Those that look on; mostly nobody.
+    taps: Option<Box<Taps>>,
 }
 
 impl<P: Port> Lane<P> {
@@ -76,6 +79,7 @@ impl<P: Port> Lane<P> {
             index,
             neighbourhood,
             counters,
+            taps: None,
         };
         lane.lend_current();
         lane
@@ -127,6 +131,10 @@ impl<P: Port> Lane<P> {
             return 0;
         }
         self.counters.rx_frames.add(count as u64);
+        self.counters.bursts[count.min(BURST)].add(1);
+        if let Some(taps) = &mut self.taps {
+            taps.received(now, &self.burst);
+        }
         let (engine, burst, mut sink) = self.parts();
         engine.look_ahead(burst.as_slice(), &sink);
         for frame in burst.drain(..) {
@@ -205,7 +213,10 @@ impl<P: Port> Lane<P> {
             self.tx_alive = now;
             return 0;
         }
-        let sent = self.port.send(&mut self.backlog);
+        let sent = match &mut self.taps {
+            None => self.port.send(&mut self.backlog),
+            Some(taps) => taps.send(now, &mut self.port, &mut self.backlog),
+        };
         if sent > 0 {
             self.counters.tx_frames.add(sent as u64);
             self.tx_alive = now;
@@ -213,6 +224,9 @@ impl<P: Port> Lane<P> {
             self.counters.tx_dropped.add(self.backlog.len() as u64);
             self.backlog.clear();
             self.tx_alive = now;
+            if let Some(taps) = &mut self.taps {
+                taps.backlog_cleared();
+            }
         }
         sent
     }
@@ -226,6 +240,27 @@ impl<P: Port> Lane<P> {
         }
         let (engine, _, mut sink) = self.parts();
         engine.announce(&mut sink);
+    }
+
+    /// The last turn of the loop, which had work, has taken so long.
+    #[inline]
+    pub(super) fn settle(&self, turn_ns: u64) {
+        self.counters.latency.settle(turn_ns);
+    }
+
+    /// The worker ends: so do its transfers.
+    #[cold]
+    pub fn cut_off(&mut self, now: Instant) {
+        let (engine, _, mut sink) = self.parts();
+        engine.cut_off(now, &mut sink);
+        drop(sink);
+        self.counters.active_sessions.set(0);
+    }
+
+    /// Others look on from now on, or nobody; returns those before.
+    #[cold]
+    pub fn exchange_taps(&mut self, taps: Option<Box<Taps>>) -> Option<Box<Taps>> {
+        core::mem::replace(&mut self.taps, taps)
     }
 
     /// The engine, the burst that it handles, and what takes its output.
@@ -349,7 +384,7 @@ impl<P: Port> Output for Sink<'_, P> {
     }
 
     #[inline]
-    fn report(&mut self, event: Event) {
+    fn report(&mut self, event: Event<'_>) {
         match event {
             Event::BlockSent { bytes, repeat } => {
                 self.sent.blocks += 1;
@@ -357,8 +392,18 @@ impl<P: Port> Output for Sink<'_, P> {
                 self.sent.again += u64::from(repeat);
             }
             Event::PoolEmpty => self.counters.pool_empty.add(1),
-            Event::Opened => self.counters.opened.add(1),
-            Event::Ended(ending) => self.counters.count_ending(ending),
+            Event::Opened { tally } => {
+                self.counters.opened.add(1);
+                if let Some(tally) = tally {
+                    tally.hits.add(1);
+                }
+            }
+            Event::FirstData => self.counters.latency.first_data_sent(),
+            Event::FirstDataAfterOffer { waited } => {
+                self.counters.latency.first_data_after_offer.record(waited.micros(), 1);
+            }
+            Event::Ended(finished) => self.counters.note_end(finished),
+            Event::Refused(refused) => self.counters.note_refusal(refused),
         }
     }
 }

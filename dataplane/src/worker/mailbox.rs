@@ -1,5 +1,6 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
+use super::tap::Taps;
 use crate::engine::{SessionView, Terms};
 use crate::files::Catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -16,9 +17,19 @@ pub enum Letter {
     Sessions(SessionsPage),
     /// Serve other files, or by other terms.
     Renew(Renewal),
+    /// Tell the link of this lane (port) who has our addresses: it was away, and the switch may be another.
+    Announce {
+        /// Which of the worker's lanes.
+        lane: usize,
+    },
+    /// Let others look on, or no longer.
+    Taps(TapOrder),
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
+    /// Stand still for so long, to show what follows.
+    #[cfg(feature = "fault-injection")]
+    Stall(core::time::Duration),
 }
 
 /// A part of a session table, copied into memory that the asker brought.
@@ -76,6 +87,31 @@ impl Renewal {
     pub(super) fn reply(self) {
         let answer = self.answer.clone();
         // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
+/// Who looks on from now on, in memory that the sender brings; those before come back, so that no worker frees anything.
+#[derive(Debug)]
+pub struct TapOrder {
+    /// Which of the worker's lanes (ports).
+    pub lane: usize,
+    /// In the answer: those before.
+    pub taps: Option<Box<Taps>>,
+    answer: Sender<TapOrder>,
+}
+
+impl TapOrder {
+    /// An order, and where those before will be. When they are there, nothing is written to them any more.
+    #[must_use]
+    pub fn new(lane: usize, taps: Option<Box<Taps>>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { lane, taps, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // A sender that has gone takes no answer.
         let _ = answer.try_send(self);
     }
 }
