@@ -2,36 +2,41 @@
 //! is taken down in the opposite order, whatever happens in between.
 
 mod busy;
+mod cache;
 mod crew;
 mod error;
 mod fleet;
 mod load;
 mod look;
+mod monitoring;
 mod ports;
 mod reload;
 mod shelf;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
 use dataplane::dpdk::{Eal, Tsc};
-use dataplane::files::{Catalogue, LoadReport};
+use dataplane::files::{Allowance, Loaded};
 use dataplane::worker::{DrainFlag, StopFlag};
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
+use crate::log::Logging;
 use crate::manager::ServiceManager;
-use crate::notice::say;
+use crate::notice::{Lines, say};
 use crate::reload::{ReloadQueue, ReloadRequests, queue};
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
 use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
+use crate::transfer_log::TransferLog;
 use crate::words;
 
+use cache::{Cache, Stock};
 use crew::Crew;
 pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
@@ -40,11 +45,11 @@ use ports::Ports;
 use reload::Reloader;
 use shelf::{Generation, Shelf};
 
-/// Serves until it is told to end. The line with `ready` goes to standard output, everything else to standard error.
+/// Serves until it is told to end. `log`: what a reload may change the level of. The line with `ready` goes to standard output, everything else to standard error.
 ///
 /// # Errors
 /// [`ApplianceError`] when it never began to serve.
-pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
+pub fn run(launch: &Launch, log: Option<&Logging>) -> Result<Outcome, ApplianceError> {
     let plan = &launch.eal;
     // What another run may hold, and what people may do meanwhile, comes before everything that takes long or is seen outside.
     let socket = BoundSocket::bind(&launch.settings.control)?;
@@ -53,10 +58,13 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let _signals = SignalListener::start(orders_in.clone(), reloads.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM, SIGINT and SIGHUP", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
+    let endpoint = monitoring::bind(&launch.settings)?;
 
+    let transfers = TransferLog::start(&launch.settings.log)
+        .map_err(|source| ApplianceError::System { what: "cannot write transfers down", source })?;
     let mut manager = ServiceManager::of_process();
     manager.status("loading files");
-    let loaded = load::load(&launch.settings, plan.memory)?;
+    let loaded = load::load(&launch.settings, plan)?;
     if !orders.is_empty() {
         return Ok(Outcome::AsAsked);
     }
@@ -68,10 +76,15 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
 
     let (crew, fleet) = start(&eal, launch, loaded, reloads)?;
-    let ended = watch(launch, &fleet, (orders_in, &orders), requests, socket, &mut manager);
+    transfers.watch(fleet.record_sources());
+    let watched = Arc::clone(&fleet) as Arc<dyn Fleet>;
+    let ended = monitoring::begin(&eal, watched, endpoint)
+        .and_then(|_monitoring| watch(launch, &fleet, (orders_in, &orders), requests, socket, &mut manager, log));
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
+    // Those that were cut off are still to be written down.
+    drop(transfers);
     ended
 }
 
@@ -79,7 +92,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (catalogue, report): (Arc<Catalogue>, LoadReport),
+    (Loaded { mut catalogue, report, library }, allowance): (Loaded, Allowance),
     reloads: ReloadQueue,
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
@@ -88,6 +101,8 @@ fn start(
     ports.describe().iter().for_each(say);
     ports.start()?;
 
+    catalogue.keep_tallies(u16::try_from(lcores.len()).unwrap_or(u16::MAX));
+    let catalogue = Arc::new(catalogue);
     let plan = crew::Plan {
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
@@ -97,7 +112,7 @@ fn start(
         count: WorkerCount::new(),
         clock: Tsc::new(eal),
     };
-    let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
+    let (crew, members, desks) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     ports.describe_refusals().iter().for_each(say);
     let pools = ports.pools.clone();
     let ports: Vec<LivePort> = ports
@@ -105,11 +120,29 @@ fn start(
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
+    let tsc_hz = plan.clock.hz();
     let look = Look::new(eal, plan.clock, &members, &ports, pools);
     let crew::Plan { drain, stop, count, .. } = plan;
     let reach = ports.iter().filter_map(|port| port.reach(&catalogue)).collect();
-    let shelf = Shelf::new(Generation::new(catalogue, report, reach));
-    let fleet = LiveFleet { members, ports, shelf, reloads, count, drain, stop, started: Instant::now(), look };
+    let shelf = Shelf::new(Generation::new(Arc::clone(&catalogue), report, reach));
+    let stock = Stock { catalogue: Arc::clone(&catalogue), library };
+    let cache = Cache::start(desks, stock, allowance.budget_bytes)
+        .map_err(|source| ApplianceError::System { what: "cannot start the thread that loads files", source })?;
+    let fleet = LiveFleet {
+        members,
+        ports,
+        shelf,
+        reloads,
+        cache,
+        allowance,
+        count,
+        drain,
+        stop,
+        started: Instant::now(),
+        look,
+        tsc_hz,
+        earlier_hits: Mutex::default(),
+    };
     Ok((crew, Arc::new(fleet)))
 }
 
@@ -121,9 +154,10 @@ fn watch(
     requests: ReloadRequests,
     socket: BoundSocket,
     manager: &mut ServiceManager,
+    log: Option<&Logging>,
 ) -> Result<Outcome, ApplianceError> {
     let settings = &launch.settings;
-    let _reloader = Reloader::start(fleet, launch, orders_in.clone(), requests)
+    let _reloader = Reloader::start(fleet, launch, log.cloned(), orders_in.clone(), requests)
         .map_err(|source| ApplianceError::System { what: "cannot start a thread for reloads", source })?;
     let handler = {
         let fleet = Arc::clone(fleet);
@@ -131,7 +165,7 @@ fn watch(
     };
     let _socket = socket.answer(handler)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
-    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut io::stderr())
+    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut Lines::default())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
 }
 
@@ -176,7 +210,7 @@ mod tests {
         let launch = prepare_run(folder.path(), &folder.path().join("control"));
         let mut manager = ServiceManager::of_process();
         manager.status("loading files");
-        let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
+        let loaded = load::load(&launch.settings, &launch.eal).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
         let (reloads, requests) = queue();
         let (crew, fleet) = start(&eal, &launch, loaded, reloads).unwrap();
@@ -197,7 +231,7 @@ mod tests {
         });
         let socket = BoundSocket::bind(&launch.settings.control).unwrap();
         let mut manager = ServiceManager::new(None, |_| ());
-        let outcome = watch(&launch, &fleet, (orders_in, &orders), requests, socket, &mut manager).unwrap();
+        let outcome = watch(&launch, &fleet, (orders_in, &orders), requests, socket, &mut manager, None).unwrap();
         saboteur.join().unwrap();
         crew.end(&fleet.count);
 

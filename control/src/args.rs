@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::address::PortAddress;
+use crate::budget::Budget;
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::{LogFormat, LogLevel};
+use crate::metrics::Listen;
 
 /// `bypassd`.
 #[derive(Debug, Parser)]
@@ -56,11 +59,12 @@ fn defaults_help() -> String {
          \x20 [limits]  max_sessions {}, max_unproven {}, max_unproven_per_address {}, max_window_blocks {},\n\
          \x20           max_window_bytes {}, max_blksize {}, error_budget_per_second {}, idle_seconds {}, total_seconds {}\n\
          \x20 [timers]  retransmit_initial_ms {}, retransmit_min_ms {}, retransmit_max_ms {}, tries {}, drain_seconds {}\n\
-         \x20 [files]   watch_seconds {}\n\
          \x20 [names]   fold_case {}, backslash {}\n\
+         \x20 [files]   budget \"{}%\", preload [], watch_seconds {}\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
-         \x20 [control] mode \"{:04o}\"",
+         \x20 [control] mode \"{:04o}\"\n\
+         \x20 [log]     format \"text\", level \"info\", timestamps {}, transfers {}, refusals_per_second {}",
         defaults::MAX_SESSIONS,
         defaults::MAX_UNPROVEN,
         defaults::MAX_UNPROVEN_PER_ADDRESS,
@@ -75,9 +79,10 @@ fn defaults_help() -> String {
         defaults::RETRANSMIT_MAX_MS,
         defaults::TRIES,
         defaults::DRAIN_SECONDS,
-        defaults::WATCH_SECONDS,
         defaults::FOLD_CASE,
         defaults::BACKSLASH,
+        defaults::CACHE_BUDGET_PERCENT,
+        defaults::WATCH_SECONDS,
         defaults::IDLE_SLEEP_US,
         defaults::RX_DESCRIPTORS,
         defaults::TX_DESCRIPTORS,
@@ -85,6 +90,9 @@ fn defaults_help() -> String {
         defaults::MTU,
         defaults::ZERO_COPY_MIN_BYTES,
         defaults::CONTROL_MODE,
+        defaults::LOG_TIMESTAMPS,
+        defaults::LOG_TRANSFERS,
+        defaults::LOG_REFUSALS_PER_SECOND,
     )
 }
 
@@ -99,6 +107,10 @@ pub struct RunArgs {
     /// Directory to serve; files readable by others, loaded into memory at start [default: /tftp]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+
+    /// Memory for the files: 4GiB, bytes, or 50% of what is free. What does not fit is loaded when it is asked for [default: 80%]
+    #[arg(long, value_name = "SIZE")]
+    pub cache_budget: Option<Budget>,
 
     /// Address of ours with its prefix length; repeatable. With several ports, say of which: 1=198.51.100.1/24.
     /// Given at all, it replaces the addresses of the configuration file
@@ -127,6 +139,19 @@ pub struct RunArgs {
     /// Give every frame that is not ours to a kernel interface of this name, and take its frames; the kernel then answers ARP, ND and ping
     #[arg(long, value_name = "IFNAME")]
     pub kernel_interface: Option<InterfaceName>,
+
+    /// Offer metrics (OpenMetrics, for Prometheus) at http://ADDR:PORT/metrics on the host's own network, to everyone who reaches that
+    /// address; off without it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<Listen>,
+
+    /// What the log looks like and where it goes [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What the log says at least [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 
     /// End, with status 0, after this many seconds without a transfer
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
@@ -192,6 +217,8 @@ mod tests {
             "c.toml",
             "--root",
             "/srv",
+            "--cache-budget",
+            "4GiB",
             "--address",
             "0=192.0.2.1/24",
             "--address",
@@ -206,6 +233,8 @@ mod tests {
             "/tmp/s",
             "--kernel-interface",
             "boot0",
+            "--metrics",
+            "127.0.0.1:9569",
             "--exit-when-idle",
             "5",
             "--",
@@ -218,7 +247,9 @@ mod tests {
         assert_eq!(args.addresses.len(), 2);
         assert_eq!(args.vdevs[0].name(), "net_null0");
         assert_eq!(args.allow[0].address(), "0000:03:00.0");
+        assert_eq!(args.metrics.unwrap().to_string(), "127.0.0.1:9569");
         assert_eq!(args.exit_when_idle, Some(5));
+        assert_eq!(args.cache_budget, Some(Budget::Bytes(4 << 30)));
         assert_eq!(args.eal, ["--log-level", "8", "-m", "64"]);
     }
 
@@ -229,7 +260,9 @@ mod tests {
             (&["-l", "1-0"], "runs backwards"),
             (&["-a", "eth0"], "no PCI device"),
             (&["--vdev", "tap0"], "net_"),
+            (&["--metrics", "9569"], "no address and port"),
             (&["--exit-when-idle", "0"], "not in 1..="),
+            (&["--cache-budget", "4GB"], "no cache budget"),
         ] {
             let error = run(words).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
@@ -242,6 +275,7 @@ mod tests {
         for part in [
             "net_tap0,iface=boot0",
             "[default: /tftp]",
+            "[files]   budget \"80%\"",
             "max_sessions 64000",
             "frames 8191",
             "mode \"0600\"",

@@ -14,6 +14,8 @@ use crate::address::{Cidr, PortAddress, PortIndex};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::LogSettings;
+use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::settings::{FilesSettings, Limits, Names, Timers, WorkerSettings};
 
@@ -49,18 +51,22 @@ pub struct FileValues {
     pub exit_when_idle_seconds: Option<u32>,
     /// `[eal]`.
     pub eal: EalTable,
-    /// `[files]`.
-    pub files: FilesSettings,
     /// `[limits]`.
     pub limits: Limits,
     /// `[timers]`.
     pub timers: Timers,
     /// `[names]`.
     pub names: Names,
+    /// `[files]`.
+    pub files: FilesSettings,
     /// `[worker]`.
     pub worker: WorkerSettings,
     /// `[control]`.
     pub control: ControlTable,
+    /// `[log]`.
+    pub log: LogSettings,
+    /// `[metrics]`.
+    pub metrics: MetricsTable,
 }
 
 /// `[eal]`: devices, lcores and memory.
@@ -121,6 +127,14 @@ impl Default for ControlTable {
     fn default() -> Self {
         Self { socket: None, mode: defaults::CONTROL_MODE, group: None }
     }
+}
+
+/// `[metrics]`: what monitoring may read.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsTable {
+    /// Where on the host's own network; `None`: nowhere.
+    pub listen: Option<Listen>,
 }
 
 /// A whole number from `MIN` to `MAX`.
@@ -332,6 +346,9 @@ mod tests {
             ("address = 5\n", 1, 11, "address", "a list such as"),
             ("[address]\n0 = [\"192.0.2.1/24\"]\n1 = [\"::/0\"]\n", 3, 5, "address.1", "no prefix length"),
             ("[control]\nmode = \"0666\"\n", 2, 8, "control.mode", "never for others"),
+            ("[files]\nbudget = \"4GB\"\n", 2, 10, "files.budget", "no cache budget"),
+            ("[files]\nbudget = -4\n", 2, 10, "files.budget", "no cache budget"),
+            ("[files]\npreload = [\"a\", \"\"]\n", 2, 11, "files.preload", "an empty pattern"),
             ("[control]\nmode = 660\n", 2, 8, "control.mode", "expected a string"),
         ] {
             let mistake = wrong(text);

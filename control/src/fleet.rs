@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
-    Drops, Files, PortStats, Refusal, RefusalCode, Reloaded, Session, Sessions, Stats, WorkerState, Workers,
+    Drops, Files, Latencies, PortStats, Refusal, RefusalCode, Reloaded, Session, Sessions, Stats, WorkerState, Workers,
 };
 use crate::taps::LookingOn;
 
@@ -84,8 +85,23 @@ pub trait Fleet: Send + Sync {
     /// Every drop reason with its count.
     fn drops(&self) -> Drops;
 
+    /// How long things took.
+    fn latency(&self) -> Latencies {
+        Latencies::default()
+    }
+
     /// The ports' own counters.
     fn ports(&self) -> Vec<PortStats>;
+
+    /// What each worker counted on each port.
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
+        Vec::new()
+    }
+
+    /// How long things took, as far as that is measured.
+    fn durations(&self) -> Vec<Durations> {
+        Vec::new()
+    }
 
     /// What the ports are and were given.
     fn port_infos(&self) -> Vec<PortInfo> {

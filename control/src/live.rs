@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 
+use crate::log::LogSettings;
 use crate::protocol::SettingChange;
 use crate::settings::{ControlSettings, EalSettings, FilesSettings, Limits, Names, Settings, Timers, WorkerSettings};
 
@@ -42,13 +43,18 @@ pub fn renew(running: &Settings, read: &Settings) -> Renewed {
         names,
         worker,
         control,
+        log,
+        metrics,
     } = old;
     compare!(live, "": (root, root.display(), new.root.display()));
     let seconds = |limit: &Option<std::time::Duration>| {
         limit.map_or_else(|| "never".to_owned(), |limit| limit.as_secs().to_string())
     };
     compare!(live, "": (exit_when_idle_seconds, seconds(exit_when_idle), seconds(&new.exit_when_idle)));
-    let FilesSettings { watch_seconds } = files;
+    let FilesSettings { budget, preload, watch_seconds } = files;
+    let patterns =
+        |all: &[dataplane::files::Pattern]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    compare!(needs_restart, "files.": (budget, budget, new.files.budget), (preload, patterns(preload), patterns(&new.files.preload)));
     compare!(live, "files.": (watch_seconds, watch_seconds, new.files.watch_seconds));
     let Names { fold_case, backslash } = names;
     compare!(live, "names.": (fold_case, fold_case, new.names.fold_case), (backslash, backslash, new.names.backslash));
@@ -73,11 +79,15 @@ pub fn renew(running: &Settings, read: &Settings) -> Renewed {
         (group, or_none(group), or_none(&new.control.group)),
     );
 
+    compare_log(log, &new.log, &mut live, &mut needs_restart);
+    compare!(needs_restart, "metrics.": (listen, or_none(metrics), or_none(&new.metrics)));
+
     let max_sessions = limits.max_sessions;
     let settings = Settings {
         root: new.root.clone(),
         exit_when_idle: new.exit_when_idle,
-        files: new.files.clone(),
+        files: FilesSettings { watch_seconds: new.files.watch_seconds, ..files.clone() },
+        log: LogSettings { level: new.log.level, ..log.clone() },
         // The memory of the sessions is allocated: other limits are right for it, or are brought down to it.
         limits: Limits { max_sessions, max_unproven: new.limits.max_unproven.min(max_sessions), ..new.limits.clone() },
         timers: new.timers.clone(),
@@ -153,6 +163,26 @@ fn compare_eal(old: &EalSettings, new: &EalSettings, needs_restart: &mut Vec<Set
         (file_prefix, or_none(file_prefix), or_none(&new.file_prefix)),
         (secondary_processes, secondary_processes, new.secondary_processes),
         (extra, extra.join(" "), new.extra.join(" ")),
+    );
+}
+
+fn compare_log(
+    old: &LogSettings,
+    new: &LogSettings,
+    live: &mut Vec<SettingChange>,
+    needs_restart: &mut Vec<SettingChange>,
+) {
+    let LogSettings { format, level, timestamps, transfers, transfer_file, refusals_per_second } = old;
+    let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+    let file =
+        |path: &Option<std::path::PathBuf>| path.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
+    compare!(*live, "log.": (level, word(level), word(&new.level)));
+    compare!(*needs_restart, "log.":
+        (format, word(format), word(&new.format)),
+        (timestamps, timestamps, new.timestamps),
+        (transfers, transfers, new.transfers),
+        (transfer_file, file(transfer_file), file(&new.transfer_file)),
+        (refusals_per_second, refusals_per_second, new.refusals_per_second),
     );
 }
 

@@ -5,15 +5,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use dataplane::files::Pattern;
+use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
 use crate::address::{Cidr, PortAddress, PortIndex};
 use crate::args::RunArgs;
+use crate::budget::Budget;
 use crate::config::{ConfigFile, FileValues, bounded};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::LogSettings;
+use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place};
 
 /// `[limits]`: what clients may take. See [`crate::defaults`] for the meaning of each.
@@ -94,21 +98,6 @@ impl Default for Timers {
     }
 }
 
-/// `[files]`: how the content root is loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FilesSettings {
-    /// See [`crate::defaults::WATCH_SECONDS`].
-    #[serde(deserialize_with = "bounded::<_, _, 0, 86_400>")]
-    pub watch_seconds: u32,
-}
-
-impl Default for FilesSettings {
-    fn default() -> Self {
-        Self { watch_seconds: defaults::WATCH_SECONDS }
-    }
-}
-
 /// `[names]`: how the names of requests are read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -123,6 +112,31 @@ impl Default for Names {
     fn default() -> Self {
         Self { fold_case: defaults::FOLD_CASE, backslash: defaults::BACKSLASH }
     }
+}
+
+/// `[files]`: how much of the content root is kept in memory, what of it first, and whether it is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// Memory that the files may take.
+    pub budget: Budget,
+    /// Files to load at start where not all fit, the most important first.
+    #[serde(deserialize_with = "patterns")]
+    pub preload: Vec<Pattern>,
+    /// See [`crate::defaults::WATCH_SECONDS`].
+    #[serde(deserialize_with = "bounded::<_, _, 0, 86_400>")]
+    pub watch_seconds: u32,
+}
+
+impl Default for FilesSettings {
+    fn default() -> Self {
+        Self { budget: Budget::default(), preload: Vec::new(), watch_seconds: defaults::WATCH_SECONDS }
+    }
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
+    let texts: Vec<String> = Deserialize::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
 }
 
 /// `[worker]`. See [`crate::defaults`] for the meaning of each.
@@ -204,18 +218,22 @@ pub struct Settings {
     pub exit_when_idle: Option<Duration>,
     /// For EAL.
     pub eal: EalSettings,
-    /// Loading of the content root.
-    pub files: FilesSettings,
     /// What clients may take.
     pub limits: Limits,
     /// Timers.
     pub timers: Timers,
     /// Reading of names.
     pub names: Names,
+    /// Files in memory.
+    pub files: FilesSettings,
     /// Workers and their queues.
     pub worker: WorkerSettings,
     /// Control socket.
     pub control: ControlSettings,
+    /// Log.
+    pub log: LogSettings,
+    /// Where the metrics are offered, if they are.
+    pub metrics: Option<Listen>,
 }
 
 /// What the process's environment says about where sockets belong.
@@ -339,6 +357,13 @@ const SOCKET_PATH_MAX: usize = 107;
 /// Frames that a worker holds outside of the rings: a burst, the backlog, the pool's own cache.
 const FRAMES_BESIDE_RINGS: usize = 32 + 256 + 256;
 
+/// Frames that may wait for the kernel interface, of whichever worker; further ones are dropped. Few, because each of them is a
+/// buffer that transfers lack.
+pub(crate) const KERNEL_RING_FRAMES: usize = 256;
+
+/// Descriptors of each of the kernel interface's queues. net_tap keeps as many frame buffers for reception.
+pub(crate) const KERNEL_DESCRIPTORS: u16 = 64;
+
 impl Settings {
     /// Merges the flags over the file.
     ///
@@ -351,12 +376,14 @@ impl Settings {
             kernel_interface,
             exit_when_idle_seconds,
             eal,
-            files,
             limits,
             timers,
             names,
+            files,
             worker,
             control,
+            log,
+            metrics,
         } = file.map(|file| file.values.clone()).unwrap_or_default();
 
         let devices_by_flag = !args.vdevs.is_empty() || !args.allow.is_empty();
@@ -380,6 +407,12 @@ impl Settings {
             group: control.group,
         };
 
+        let log = LogSettings {
+            format: args.log_format.unwrap_or(log.format),
+            level: args.log_level.unwrap_or(log.level),
+            ..log
+        };
+
         let fail = |key: &'static str, kind| SettingsError {
             key,
             place: file.and_then(|file| file.place_of(key)).map(Box::new),
@@ -393,10 +426,10 @@ impl Settings {
         let ports = ports(&eal).map_err(|kind| flag_or_file(devices_by_flag, "eal", kind))?;
         let addresses = assign(&addresses, ports).map_err(|kind| flag_or_file(addresses_by_flag, "address", kind))?;
         check_values(&limits, &timers).map_err(|(key, kind)| fail(key, kind))?;
-        check_frames(&worker, ports.unwrap_or(1)).map_err(|kind| fail("worker.frames", kind))?;
-
         let by_flag = args.kernel_interface.is_some();
         let kernel_interface = args.kernel_interface.or(kernel_interface);
+        let for_kernel = kernel_interface.as_ref().map_or(0, |_| KERNEL_RING_FRAMES + usize::from(KERNEL_DESCRIPTORS));
+        check_frames(&worker, ports.unwrap_or(1), for_kernel).map_err(|kind| fail("worker.frames", kind))?;
         if let (Some(_), Some(ports @ 2..)) = (&kernel_interface, ports) {
             let kind = SettingsErrorKind::KernelInterfaceOfManyPorts { ports };
             return Err(flag_or_file(by_flag, "kernel_interface", kind));
@@ -413,12 +446,14 @@ impl Settings {
             kernel_interface,
             exit_when_idle: exit_when_idle.map(|seconds| Duration::from_secs(seconds.into())),
             eal,
-            files,
             limits,
             timers,
             names,
+            files: FilesSettings { budget: args.cache_budget.unwrap_or(files.budget), ..files },
             worker,
             control,
+            log,
+            metrics: args.metrics.or(metrics.listen),
         })
     }
 }
@@ -512,9 +547,9 @@ fn check_values(limits: &Limits, timers: &Timers) -> Result<(), (&'static str, S
     }
 }
 
-fn check_frames(worker: &WorkerSettings, ports: usize) -> Result<(), SettingsErrorKind> {
+fn check_frames(worker: &WorkerSettings, ports: usize, for_kernel: usize) -> Result<(), SettingsErrorKind> {
     let rings = usize::from(worker.rx_descriptors) + usize::from(worker.tx_descriptors);
-    let needed = ports * rings + FRAMES_BESIDE_RINGS;
+    let needed = ports * rings + FRAMES_BESIDE_RINGS + for_kernel;
     match usize::try_from(worker.frames) {
         Ok(frames) if frames < needed => Err(SettingsErrorKind::TooFewFrames { frames: worker.frames, ports, needed }),
         _ => Ok(()),

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use dataplane::files::{
-    BLOCK_SIZES, Catalogue, Changes, Denied, GenerationId, LoadError, LoadOptions, LoadReport, Lookup, Name,
+    Allowance, BLOCK_SIZES, Catalogue, Changes, Denied, GenerationId, LoadError, LoadOptions, LoadReport, Lookup, Name,
     NameOptions, Reload, fingerprint, load, reload,
 };
 use rustix::fs::inotify;
@@ -61,8 +61,8 @@ fn first(root: &TempDir) -> Catalogue {
 }
 
 fn again(root: &TempDir, options: &LoadOptions, previous: &Catalogue) -> (Catalogue, LoadReport, Changes) {
-    match reload(root.path(), options, previous, &mut |_| ()).unwrap() {
-        Reload::New { catalogue, report, changes } => (catalogue, report, changes),
+    match reload(root.path(), options, &Allowance::default(), previous, &mut |_| ()).unwrap() {
+        Reload::New(loaded, changes) => (loaded.catalogue, loaded.report, changes),
         Reload::Same(report) => panic!("nothing new: {report}"),
     }
 }
@@ -188,14 +188,17 @@ fn a_tree_in_which_nothing_changed_gives_no_new_catalogue() {
     let root = tree();
     let before = first(&root);
     let opened = Opened::watch(root.path(), &FILES);
-    let Reload::Same(report) = reload(root.path(), &options(2), &before, &mut |_| ()).unwrap() else { panic!() };
+    let Reload::Same(report) = reload(root.path(), &options(2), &Allowance::default(), &before, &mut |_| ()).unwrap()
+    else {
+        panic!()
+    };
     assert_eq!(opened.names(), BTreeSet::new());
     assert_eq!((report.files(), report.bytes(), report.aliases()), (6, before.total_bytes(), 2));
     assert_eq!((report.reused_files(), report.left_out_total()), (6, 1));
     // Another way to the same files is the same tree.
     let link = tempfile::tempdir().unwrap();
     symlink(root.path(), link.path().join("tftp")).unwrap();
-    let same = reload(&link.path().join("tftp"), &options(2), &before, &mut |_| ()).unwrap();
+    let same = reload(&link.path().join("tftp"), &options(2), &Allowance::default(), &before, &mut |_| ()).unwrap();
     assert!(matches!(same, Reload::Same(_)));
 }
 
@@ -265,7 +268,13 @@ fn a_file_that_changed_just_before_it_was_read_is_read_again() {
     let (second, report, changes) = again(&root, &options(2), &before);
     assert_eq!((report.reused_files(), changes.unchanged), (0, 8), "same bytes, but the time stamps did not prove it");
     assert_eq!(opened.names(), BTreeSet::from(FILES));
-    assert!(matches!(reload(root.path(), &options(3), &second, &mut |_| ()).unwrap(), Reload::Same(_)), "now they do");
+    assert!(
+        matches!(
+            reload(root.path(), &options(3), &Allowance::default(), &second, &mut |_| ()).unwrap(),
+            Reload::Same(_)
+        ),
+        "now they do"
+    );
     let unknown = LoadOptions { began: None, ..options(1) };
     let (timeless, _) = load(root.path(), &unknown, &mut |_| ()).unwrap();
     assert_eq!(again(&root, &options(2), &timeless).1.reused_files(), 0);
@@ -307,11 +316,14 @@ fn a_reload_without_a_root_fails_and_leaves_the_catalogue() {
     let before = first(&root);
     let away = root.path().with_extension("away");
     fs::rename(root.path(), &away).unwrap();
-    let failed = reload(root.path(), &options(2), &before, &mut |_| ());
+    let failed = reload(root.path(), &options(2), &Allowance::default(), &before, &mut |_| ());
     let missing = fingerprint(root.path(), NameOptions::default());
     fs::rename(&away, root.path()).unwrap();
     assert!(matches!(failed, Err(LoadError::RootMissing { .. })), "{failed:?}");
     assert!(matches!(missing, Err(LoadError::RootMissing { .. })));
     assert!(matches!(ask(&before, "a"), Lookup::File(_)));
-    assert!(matches!(reload(root.path(), &options(2), &before, &mut |_| ()).unwrap(), Reload::Same(_)));
+    assert!(matches!(
+        reload(root.path(), &options(2), &Allowance::default(), &before, &mut |_| ()).unwrap(),
+        Reload::Same(_)
+    ));
 }

@@ -366,3 +366,37 @@ int bp_dma_unmap(void *device, void *start, size_t len)
 {
 	return rte_dev_dma_unmap(device, start, (uint64_t)(uintptr_t)start, len) == 0 ? 0 : -1;
 }
+
+struct rte_tel_data *bp_tel_new(void)
+{
+	return rte_tel_data_alloc();
+}
+
+void bp_tel_free(struct rte_tel_data *data)
+{
+	rte_tel_data_free(data);
+}
+
+int bp_tel_begin_dict(struct rte_tel_data *data)
+{
+	return rte_tel_data_start_dict(data);
+}
+
+int bp_tel_dict_number(struct rte_tel_data *data, const char *name, uint64_t number)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	return rte_tel_data_add_dict_uint(data, name, number);
+#else
+	return rte_tel_data_add_dict_u64(data, name, number);
+#endif
+}
+
+int bp_tel_dict_text(struct rte_tel_data *data, const char *name, const char *text)
+{
+	return rte_tel_data_add_dict_string(data, name, text);
+}
+
+int bp_tel_dict_part(struct rte_tel_data *data, const char *name, struct rte_tel_data *part)
+{
+	return rte_tel_data_add_dict_container(data, name, part, 0);
+}

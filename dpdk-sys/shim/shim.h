@@ -17,6 +17,7 @@
 #include <rte_mbuf.h>
 #include <rte_memory.h>
 #include <rte_mempool.h>
+#include <rte_telemetry.h>
 #include <rte_version.h>
 
 enum bp_limit {
@@ -28,6 +29,7 @@ enum bp_limit {
 	BP_MAX_LCORES = RTE_MAX_LCORE,
 	BP_RSS_KEY_LEN = UINT8_MAX, /* longest key, in bytes */
 	BP_RSS_RETA_LEN = 2048, /* longest redirection table that is read, in entries */
+	BP_TEL_TEXT_LEN = RTE_TEL_MAX_STRING_LEN, /* bytes of a text in a telemetry reply with its NUL */
 	BP_LOAN_MAX = 60000, /* mbufs that may refer to one loan: DPDK counts them in 16 bits */
 };
 
@@ -180,5 +182,14 @@ bool bp_mbuf_attach_loan(struct rte_mbuf *mbuf, struct rte_mempool *pool, struct
 bool bp_iova_is_va(void);
 int bp_dma_map(void *device, void *start, size_t len);
 int bp_dma_unmap(void *device, void *start, size_t len);
+
+/* Telemetry replies: a dictionary is begun in an empty one and then filled. 0 or a negative errno. Texts are copied; names
+ * are made of letters, digits, `_` and `/`. A part that was added belongs to the whole; one that was not is freed by its maker. */
+struct rte_tel_data *bp_tel_new(void); /* NULL: out of memory */
+void bp_tel_free(struct rte_tel_data *data);
+int bp_tel_begin_dict(struct rte_tel_data *data);
+int bp_tel_dict_number(struct rte_tel_data *data, const char *name, uint64_t number);
+int bp_tel_dict_text(struct rte_tel_data *data, const char *name, const char *text);
+int bp_tel_dict_part(struct rte_tel_data *data, const char *name, struct rte_tel_data *part);
 
 #endif

@@ -7,6 +7,7 @@ use dataplane::engine::TooManyAddresses;
 use dataplane::files::LoadError;
 use dataplane::session::NoSteering;
 
+use crate::metrics::EndpointError;
 use crate::socket::SocketError;
 
 /// Why a run ended before its workers polled. The message is complete and says how to mend it.
@@ -24,6 +25,9 @@ pub enum ApplianceError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The endpoint for metrics.
+    #[error(transparent)]
+    Metrics(#[from] EndpointError),
     /// The system.
     #[error("{what}: {source}")]
     System {

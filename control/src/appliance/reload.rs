@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 use dataplane::engine::{CATALOGUES_MAX, Terms};
-use dataplane::files::{Catalogue, Changes, LoadError, LoadReport, Reload, fingerprint};
+use dataplane::files::{Allowance, Catalogue, Changes, LoadError, LoadReport, Loaded, Reload, fingerprint};
 use dataplane::worker::{Letter, Renewal, WorkerState};
 
+use super::cache::Stock;
 use super::crew::{self, Member};
 use super::fleet::{LiveFleet, page_kind_name};
 use super::load;
 use super::shelf::Generation;
 use crate::eal_args::Memory;
 use crate::live::{Renewed, renew};
+use crate::log::Logging;
 use crate::notice::say;
 use crate::protocol::{Refusal, RefusalCode, Reloaded};
 use crate::reload::{Answer, Next, ReloadRequests, Trigger};
@@ -51,6 +53,7 @@ impl Reloader {
     pub(super) fn start(
         fleet: &Arc<LiveFleet>,
         launch: &Launch,
+        log: Option<Logging>,
         orders: Sender<Order>,
         requests: ReloadRequests,
     ) -> io::Result<Self> {
@@ -59,6 +62,8 @@ impl Reloader {
             gate: Arc::clone(&gate),
             source: launch.source.clone(),
             memory: launch.eal.memory,
+            allowance: fleet.allowance.clone(),
+            log,
             settings: launch.settings.clone(),
             generation: fleet.shelf.current().generation().0,
             watch: Watch::new(fleet.shelf.report().fingerprint(), Instant::now()),
@@ -82,6 +87,8 @@ struct Thread {
     gate: Gate,
     source: Source,
     memory: Memory,
+    allowance: Allowance,
+    log: Option<Logging>,
     /// What runs.
     settings: Settings,
     /// The last generation that was made.
@@ -174,6 +181,9 @@ impl Thread {
     fn sweep(&self) -> Option<usize> {
         let fleet = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let (unread, left) = fleet.as_ref()?.shelf.take_unread();
+        let mut earlier = fleet.as_ref()?.earlier_hits.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.iter().for_each(|generation| earlier.retire(generation.catalogue()));
+        drop(earlier);
         // Under the gate, so that no device goes meanwhile.
         drop(unread);
         Some(left)
@@ -229,13 +239,17 @@ impl Thread {
             fleet.as_ref().ok_or(ReloadError::Ending)?.shelf.current()
         };
         let started = Instant::now();
-        let (loaded, report, changes) = match load::reload(&settings, self.memory, self.generation + 1, &previous)? {
-            Reload::Same(report) => {
-                let unchanged = report.files() + report.aliases();
-                (None, report, Changes { unchanged, ..Changes::default() })
-            }
-            Reload::New { catalogue, report, changes } => (Some(Arc::new(catalogue)), report, changes),
-        };
+        let (loaded, report, changes) =
+            match load::reload(&settings, self.memory, &self.allowance, self.generation + 1, &previous)? {
+                Reload::Same(report) => {
+                    let unchanged = report.files() + report.aliases();
+                    (None, report, Changes { unchanged, ..Changes::default() })
+                }
+                Reload::New(loaded, changes) => {
+                    let report = loaded.report.clone();
+                    (Some(loaded), report, changes)
+                }
+            };
         let load_seconds = started.elapsed().as_secs_f64();
         self.generation += u32::from(loaded.is_some());
         drop(previous);
@@ -246,7 +260,7 @@ impl Thread {
         let old_terms = crew::terms(&self.settings, fleet.members.len());
         let terms = Some(crew::terms(&settings, fleet.members.len())).filter(|terms| *terms != old_terms);
         let renewed = loaded.is_some();
-        let coming = loaded.map(|catalogue| fleet.generation(catalogue, report.clone()));
+        let coming = loaded.map(|loaded| Coming::new(fleet, *loaded));
         let swapped = swap(fleet, coming, terms)?;
         if !renewed {
             fleet.shelf.set_report(report.clone());
@@ -262,8 +276,8 @@ impl Thread {
             changed: changes.changed,
             removed: changes.removed,
             unchanged: changes.unchanged,
-            read_files: report.files() - report.reused_files(),
-            read_bytes: report.bytes() - report.reused_bytes(),
+            read_files: report.files() - current.absent_count() as u64 - report.reused_files(),
+            read_bytes: current.pinned_bytes() - report.reused_bytes(),
             reused_files: report.reused_files(),
             left_out: report.left_out_total(),
             page_kind: page_kind_name(current.page_kind()).to_owned(),
@@ -282,26 +296,45 @@ impl Thread {
             // The supervisor empties the channel 50 times a second: one that is full says that the end is near.
             let _ = self.orders.try_send(Order::Times(times(&settings)));
         }
+        if let Some(log) = &self.log {
+            log.set_level(settings.log.level);
+        }
         self.settings = settings;
         self.watch.note_loaded(report.fingerprint());
     }
 }
 
+/// A catalogue that is about to be served.
+struct Coming {
+    generation: Generation,
+    stock: Stock,
+}
+
+impl Coming {
+    fn new(fleet: &LiveFleet, loaded: Loaded) -> Self {
+        let Loaded { mut catalogue, report, library } = loaded;
+        catalogue.keep_tallies(u16::try_from(fleet.members.len()).unwrap_or(u16::MAX));
+        let catalogue = Arc::new(catalogue);
+        let stock = Stock { catalogue: Arc::clone(&catalogue), library };
+        Self { generation: fleet.generation(catalogue, report), stock }
+    }
+}
+
 /// Hands files and terms to all workers; how long it took until the last one had them. Before the first is told, every worker has a
 /// place for them, so that all take over or none.
-fn swap(fleet: &LiveFleet, coming: Option<Generation>, terms: Option<Terms>) -> Result<Duration, ReloadError> {
-    let Some(what) = coming
-        .as_ref()
-        .map(|coming| Arc::clone(coming.catalogue()))
-        .map_or_else(|| terms.map(|terms| (None, Some(terms))), |catalogue| Some((Some(catalogue), terms)))
-    else {
+fn swap(fleet: &LiveFleet, coming: Option<Coming>, terms: Option<Terms>) -> Result<Duration, ReloadError> {
+    let what = (coming.as_ref().map(|coming| Arc::clone(&coming.stock.catalogue)), terms);
+    if let (None, None) = &what {
         return Ok(Duration::ZERO);
-    };
+    }
     if coming.is_some() {
         wait_for_places(fleet)?;
     }
-    let generation = coming.as_ref().map(|coming| coming.catalogue().generation());
-    coming.into_iter().for_each(|coming| fleet.shelf.put(coming));
+    let generation = what.0.as_ref().map(|catalogue| catalogue.generation());
+    if let Some(Coming { generation, stock }) = coming {
+        fleet.shelf.put(generation);
+        fleet.cache.restock(stock);
+    }
     let told = Instant::now();
     let mut silent = None;
     let mut answers = Vec::new();

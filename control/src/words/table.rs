@@ -50,6 +50,11 @@ pub const WORDS: &[Word] = &[
         |value| serde_json::from_value(value).map(Body::Drops),
     ),
     asks(
+        Form::new(&[W("show"), W("latency")], "how long first blocks and whole transfers took"),
+        |asked, _| Ok(Body::Latencies(asked.fleet.latency())),
+        |value| serde_json::from_value(value).map(Body::Latencies),
+    ),
+    asks(
         Form::new(&[W("show"), W("port"), W("stats"), AllOr(PORT)], "the ports' own counters"),
         |asked, said| {
             let ports = answers::chosen(asked.fleet.ports(), said.short("N"), |port| port.port)?;

@@ -147,7 +147,7 @@ pub(super) fn fill(
     meter.tell();
 
     let (memory, slots) = builder.fill(places);
-    let reused: Vec<Option<FileId>> = files.iter().map(|file| known?.find(&file.version)).collect();
+    let reused: Vec<Option<FileId>> = files.iter().map(|file| known?.find_bytes(&file.version)).collect();
     let in_stretches =
         |number: usize| threads.get() > 1 && reused[number].is_none() && files[number].size >= 2 * STRETCH;
     let parts = cut(files, &starts, &in_stretches, memory, slots);

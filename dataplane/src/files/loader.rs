@@ -14,12 +14,16 @@ use rustix::fs::{Mode, OFlags, open};
 use thiserror::Error;
 
 use super::arena::ArenaError;
+use super::budget::Allowance;
 use super::catalogue::{BuildError, Catalogue, CatalogueBuilder, FileId, GenerationId};
 use super::fill::{fill, reserved_bytes};
 use super::name::NameOptions;
 use super::report::{LoadReport, Phase, Progress};
 use super::reuse::{Changes, Fingerprint, Known};
 use super::scan::{Found, Scan, scan};
+use super::split::Split;
+use super::version::Version;
+use super::volume::Library;
 
 /// More threads than this only wait for the memory.
 const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -98,6 +102,17 @@ impl From<BuildError> for LoadError {
     }
 }
 
+/// What a load gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The files.
+    pub catalogue: Catalogue,
+    /// What became of the tree.
+    pub report: LoadReport,
+    /// The files that are not in the catalogue, to be read when they are asked for.
+    pub library: Library,
+}
+
 /// Reads the tree below `root` into memory. What may not or cannot be served is left out and reported, never an error.
 ///
 /// `progress` is called on this thread: after each directory, between the passes, and after each piece and file that this thread
@@ -110,9 +125,23 @@ pub fn load(
     options: &LoadOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<(Catalogue, LoadReport), LoadError> {
-    let (root, scan, report) = look(root, options.names, progress)?;
-    let (catalogue, report, _) = build(&root, &scan, report, options, None, progress)?;
+    let Loaded { catalogue, report, .. } = load_within(root, options, &Allowance::default(), progress)?;
     Ok((catalogue, report))
+}
+
+/// The same with a limit: of a tree that does not fit into it, the preferred files are read now, the others stay in the
+/// [`Library`], and what is larger than all of it is left out.
+///
+/// # Errors
+/// [`LoadError`], when there is nothing to load from or to load into.
+pub fn load_within(
+    root: &Path,
+    options: &LoadOptions,
+    allowance: &Allowance,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Loaded, LoadError> {
+    let (root, scan, report) = look(root, options.names, progress)?;
+    Ok(build(root, scan, report, (options, allowance), None, progress)?.0)
 }
 
 /// What a reload found.
@@ -121,24 +150,19 @@ pub enum Reload {
     /// The tree is the one that `previous` was made from; the report is as a load would have given it.
     Same(LoadReport),
     /// Something is new.
-    New {
-        /// The next catalogue.
-        catalogue: Catalogue,
-        /// What became of the tree.
-        report: LoadReport,
-        /// What is new in it.
-        changes: Changes,
-    },
+    New(Box<Loaded>, Changes),
 }
 
-/// The same as [`load`] beside a catalogue that was loaded before: files of the same device, inode, size, mtime and ctime are copied from
-/// its memory instead of being read, unless they had changed so shortly before they were read that the time stamps prove nothing.
+/// The same as [`load_within`] beside a catalogue that was loaded before: files of the same device, inode, size, mtime and ctime are
+/// copied from its memory instead of being read, unless they had changed so shortly before they were read that the time stamps prove
+/// nothing.
 ///
 /// # Errors
 /// [`LoadError`]; `previous` is as it was.
 pub fn reload(
     root: &Path,
     options: &LoadOptions,
+    allowance: &Allowance,
     previous: &Catalogue,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Reload, LoadError> {
@@ -147,12 +171,12 @@ pub fn reload(
     if previous.name_options() == options.names && known.is_same(&scan) {
         let (files, bytes) = (previous.file_count() as u64, previous.total_bytes());
         report.record(files, bytes, previous.names().count() as u64 - files, previous.page_kind());
-        report.record_reuse(files, bytes);
+        report.record_reuse(files - previous.absent_count() as u64, previous.pinned_bytes());
         return Ok(Reload::Same(report));
     }
-    let (catalogue, report, reused) = build(&root, &scan, report, options, Some(&known), progress)?;
-    let changes = known.compare(&catalogue, &reused);
-    Ok(Reload::New { catalogue, report, changes })
+    let (loaded, origins) = build(root, scan, report, (options, allowance), Some(&known), progress)?;
+    let changes = known.compare(&loaded.catalogue, &origins);
+    Ok(Reload::New(Box::new(loaded), changes))
 }
 
 /// Looks at the tree without reading a file: what a load would see.
@@ -178,47 +202,53 @@ fn look(
     Ok((root_fd, scan, report))
 }
 
-/// The second pass, and what is made of it; of each file also what it was copied from.
+/// The second pass, and what is made of it; of each file also which known one it is.
 fn build(
-    root: &OwnedFd,
-    scan: &Scan,
+    root: OwnedFd,
+    scan: Scan,
     mut report: LoadReport,
-    options: &LoadOptions,
+    (options, allowance): (&LoadOptions, &Allowance),
     known: Option<&Known<'_>>,
     progress: &mut dyn FnMut(&Progress),
-) -> Result<(Catalogue, LoadReport, Vec<Option<FileId>>), LoadError> {
-    let capacity = usize::try_from(reserved_bytes(scan)).unwrap_or(usize::MAX);
+) -> Result<(Loaded, Vec<Option<FileId>>), LoadError> {
+    let Split { now, now_numbers, later, later_numbers, names, mut homes } = Split::new(scan, options, allowance);
+
+    let capacity = usize::try_from(reserved_bytes(&now)).unwrap_or(usize::MAX);
     let mut builder = CatalogueBuilder::new(options.generation, options.names, capacity, options.hugepages)?;
-    let outcomes = fill(root, scan, options.threads(), known, &mut builder, progress);
-    let files_total = scan.files.len() as u64;
+    let outcomes = fill(&root, &now, options.threads(), known, &mut builder, progress);
+    let files_total = now.files.len() as u64;
     progress(&Progress {
         phase: Phase::Seal,
         files_done: files_total,
         files_total,
-        bytes_done: scan.bytes,
-        bytes_total: scan.bytes,
+        bytes_done: now.bytes,
+        bytes_total: now.bytes,
     });
 
-    let mut ids = Vec::with_capacity(outcomes.len());
-    let mut reused = Vec::with_capacity(outcomes.len());
-    let mut reused_bytes = 0;
-    for outcome in outcomes {
-        ids.push(match outcome {
+    let recognised = |version: Version| options.began.filter(|&began| version.is_settled(began)).map(|_| version);
+    let mut origins = Vec::with_capacity(homes.len());
+    let (mut reused_files, mut reused_bytes) = (0, 0);
+    for (outcome, number) in outcomes.into_iter().zip(now_numbers) {
+        homes[number] = match outcome {
             Ok(file) => {
-                let source = options.began.filter(|&began| file.version.is_settled(began)).map(|_| file.version);
-                reused.push(file.reused);
+                origins.push(file.reused);
+                reused_files += u64::from(file.reused.is_some());
                 reused_bytes += file.reused.map_or(0, |_| file.placed.len);
-                Ok(builder.add_placed(file.placed, &file.counts, source)?)
+                Ok(builder.add_placed(file.placed, &file.counts, recognised(file.version))?)
             }
             Err(reason) => Err(reason),
-        });
+        };
     }
-    report.record_reuse(reused.iter().flatten().count() as u64, reused_bytes);
+    for (source, number) in later.iter().zip(later_numbers) {
+        origins.push(known.and_then(|known| known.find(&source.version)));
+        homes[number] = Ok(builder.add_absent_of(source.size, recognised(source.version))?);
+    }
+    report.record_reuse(reused_files, reused_bytes);
     let mut served_names = 0;
-    for (name, found) in &scan.names {
+    for (name, found) in &names {
         match *found {
             Found::Denied(denied) => builder.deny(name, denied)?,
-            Found::Content(number) => match ids[number] {
+            Found::Content(number) => match homes[number] {
                 Ok(id) => {
                     builder.add_name(name, id)?;
                     served_names += 1;
@@ -235,7 +265,8 @@ fn build(
     let catalogue = builder.finish()?;
     let files = catalogue.file_count() as u64;
     report.record(files, catalogue.total_bytes(), served_names - files, catalogue.page_kind());
-    Ok((catalogue, report, reused))
+    let library = Library::new(root, &catalogue, later, options.hugepages);
+    Ok((Loaded { catalogue, report, library }, origins))
 }
 
 pub(super) fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {

@@ -57,6 +57,11 @@ impl From<Reason> for Failure {
     }
 }
 
+/// The version of the file that is at this path now, if it may be served.
+pub(super) fn look_at(root: &OwnedFd, path: &Path) -> Result<Version, Reason> {
+    open_to_serve(root, path).map(|(_, version)| version)
+}
+
 /// A version of the file that stayed the same from the first byte to the last.
 ///
 /// `on_piece` is called with the bytes of each piece that was read, those of failed attempts included.

@@ -37,7 +37,12 @@ impl<'c> Known<'c> {
         Self { catalogue, by_mark: catalogue.recognisable().collect() }
     }
 
-    /// The file of this version, if it was loaded before and nothing can have happened to it since.
+    /// The same, if its bytes are in the catalogue.
+    pub(super) fn find_bytes(&self, version: &Version) -> Option<FileId> {
+        self.find(version).filter(|&id| !self.catalogue.is_absent(id))
+    }
+
+    /// The file of this version, if it was seen before and nothing can have happened to it since.
     pub(super) fn find(&self, version: &Version) -> Option<FileId> {
         self.by_mark.get(&self.catalogue.mark(version)).copied()
     }
@@ -66,16 +71,18 @@ impl<'c> Known<'c> {
         same && before.next().is_none()
     }
 
-    /// How `after` differs; `reused` says for each of its files which one of ours it was copied from.
-    pub(super) fn compare(&self, after: &Catalogue, reused: &[Option<FileId>]) -> Changes {
+    /// How `after` differs; `origins` says for each of its files which one of ours it is.
+    pub(super) fn compare(&self, after: &Catalogue, origins: &[Option<FileId>]) -> Changes {
         let mut before: HashMap<&[u8], FileId> = self.catalogue.names().collect();
         let mut changes = Changes::default();
         for (name, id) in after.names() {
             let number = usize::try_from(id.index()).unwrap_or(usize::MAX);
-            let copied_from = reused.get(number).copied().flatten();
+            let origin = origins.get(number).copied().flatten();
             match before.remove(name) {
                 None => changes.added += 1,
-                Some(old) if copied_from == Some(old) => changes.unchanged += 1,
+                Some(old) if origin == Some(old) => changes.unchanged += 1,
+                // Nobody has the bytes of these, so nobody knows better.
+                Some(old) if after.is_absent(id) || self.catalogue.is_absent(old) => changes.changed += 1,
                 Some(old) if after.bytes(id, 0..u64::MAX) == self.catalogue.bytes(old, 0..u64::MAX) => {
                     changes.unchanged += 1;
                 }

@@ -33,7 +33,7 @@ pub(super) struct SourceFile {
     pub(super) path: PathBuf,
     /// In bytes, at the scan.
     pub(super) size: u64,
-    /// At the scan.
+    /// What it was then.
     pub(super) version: Version,
 }
 

@@ -45,6 +45,11 @@ impl Version {
         self.len
     }
 
+    /// Whether it has the bytes of `other`, read at another time. Not by the time of change, which chmod(2) and link(2) set too.
+    pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
+        (self.inode, self.len, self.modified) == (other.inode, other.len, other.modified)
+    }
+
     /// Whether a change after `began`, when this version had not yet been looked at, must show in the time stamps (in ctime, which
     /// nobody can set): git's rule for files that are "racily clean".
     pub(super) fn is_settled(&self, began: SystemTime) -> bool {

@@ -1,7 +1,7 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
 use super::tap::Taps;
-use crate::engine::{SessionView, Terms};
+use crate::engine::{SessionView, Shelfmark, Terms, Title, Unavailable};
 use crate::files::Catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
@@ -24,6 +24,12 @@ pub enum Letter {
     },
     /// Let others look on, or no longer.
     Taps(TapOrder),
+    /// Serve a file that was loaded on demand.
+    Shelve(Shelving),
+    /// Give places back whose files nobody reads.
+    Unshelve(Unshelving),
+    /// Tell those who wait for a file that it does not come.
+    NotAvailable(Title, Unavailable),
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
@@ -91,6 +97,40 @@ impl Renewal {
     }
 }
 
+/// A file for a place on a worker's shelf. Its sender keeps it too, so that its memory never goes on a worker.
+#[derive(Clone, Debug)]
+pub struct Shelving {
+    /// Where.
+    pub mark: Shelfmark,
+    /// Which file it is.
+    pub title: Title,
+    /// Its bytes.
+    pub volume: Arc<Catalogue>,
+}
+
+/// Places that a worker is asked to give back.
+#[derive(Debug)]
+pub struct Unshelving {
+    /// In the answer: those that it gave back; it still reads from the others.
+    pub marks: Vec<Shelfmark>,
+    answer: Sender<Unshelving>,
+}
+
+impl Unshelving {
+    /// A request for these places, and where its answer will be.
+    #[must_use]
+    pub fn ask(marks: Vec<Shelfmark>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { marks, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
 /// Who looks on from now on, in memory that the sender brings; those before come back, so that no worker frees anything.
 #[derive(Debug)]
 pub struct TapOrder {
@@ -132,6 +172,14 @@ impl LetterBox {
     /// [`Undeliverable`].
     pub fn send(&self, letter: Letter) -> Result<(), Undeliverable> {
         self.0.try_send(letter).map_err(|_| Undeliverable)
+    }
+
+    /// Puts a letter in, or gives it back where there is no room for it now.
+    ///
+    /// # Errors
+    /// The letter.
+    pub fn offer(&self, letter: Letter) -> Result<(), Letter> {
+        self.0.try_send(letter).map_err(crossbeam::channel::TrySendError::into_inner)
     }
 }
 

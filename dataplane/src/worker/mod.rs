@@ -17,7 +17,9 @@ pub use counters::{BurstSizes, LaneCounters};
 pub use histogram::{HIGHEST, Histogram, SIGNIFICANT_DIGITS};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
 pub use latency::Latency;
-pub use mailbox::{Letter, LetterBox, Mailbox, Renewal, SessionsPage, TapOrder, Undeliverable, mailbox};
+pub use mailbox::{
+    Letter, LetterBox, Mailbox, Renewal, SessionsPage, Shelving, TapOrder, Undeliverable, Unshelving, mailbox,
+};
 pub use records::{Cut, Ended, Record, RecordRing, What};
 pub use stop::{DrainFlag, StopFlag};
 pub use tap::{Direction, Layer, Tap, TapFilter, TapReader, TapRecord, Taps};
@@ -183,6 +185,11 @@ impl<P: Port> Worker<P> {
                     self.renew(renewal);
                     pace.sweep_at = Some(now + SWEEP_PERIOD);
                 }
+                Letter::Shelve(shelving) => self.shelve(&shelving),
+                Letter::Unshelve(unshelving) => self.unshelve(unshelving),
+                Letter::NotAvailable(title, why) => {
+                    self.lanes.iter_mut().for_each(|lane| lane.engine_mut().refuse_waiting(title, why));
+                }
                 Letter::Announce { lane } => {
                     if let Some(lane) = self.lanes.get_mut(lane) {
                         lane.announce(now);
@@ -245,6 +252,26 @@ impl<P: Port> Worker<P> {
         let most = self.lanes.iter().map(|lane| lane.engine().catalogues()).max().unwrap_or(0);
         self.status.catalogues.set(most as u64);
         most
+    }
+
+    fn shelve(&mut self, Shelving { mark, title, volume }: &Shelving) {
+        for lane in &mut self.lanes {
+            // Control gives nobody a place that is being read; were it to, those who wait would go on waiting, and ask again.
+            drop(lane.engine_mut().shelve(*mark, *title, Arc::clone(volume)));
+        }
+    }
+
+    /// Empties the places that no lane reads from, and says which.
+    fn unshelve(&mut self, mut unshelving: Unshelving) {
+        let lanes = &mut self.lanes;
+        unshelving.marks.retain(|&mark| {
+            let idle = lanes.iter().all(|lane| lane.engine().is_idle(mark));
+            if idle {
+                lanes.iter_mut().for_each(|lane| drop(lane.engine_mut().unshelve(mark)));
+            }
+            idle
+        });
+        unshelving.reply();
     }
 
     fn answer_sessions(&self, mut page: SessionsPage, now: Instant) {
