@@ -7,10 +7,10 @@ usage() {
     cat <<'END'
 Usage: configs/setup.sh [--check] [--no-tools] [--peers]
 
-  (nothing)    install what is missing: rustfmt and clippy, Debian packages, tftpy and promql-parser into target/venv, cargo-deny and
-               typos with cargo
+  (nothing)    install what is missing: rustfmt and clippy, Debian packages, tftpy and promql-parser into target/venv, cargo-deny,
+               typos and cargo-deb with cargo
   --check      only say what is there and what is missing; exit status 1 when something needed is missing
-  --no-tools   leave cargo-deny and typos alone (configs/test.sh skips what needs them)
+  --no-tools   leave cargo-deny, typos and cargo-deb alone (configs/test.sh skips what needs them)
   --peers      also unpack stock TFTP servers (dnsmasq, in.tftpd, atftpd) into target/peers, for `--peer` in the tests
   -h           this text
 
@@ -103,6 +103,9 @@ need python3-pexpect "tests: the prompt in a pseudo-terminal" python_has pexpect
 need python3-scapy "tests: capture files read by another" is_installed python3-scapy
 need valgrind "instruction counts, memory checks" has valgrind
 need shellcheck "checks the scripts" has shellcheck
+need systemd "checks the unit" has systemd-analyze
+need mandoc "checks the manual pages" has mandoc
+need dpkg-dev "the Debian package" has dpkg-shlibdeps
 if $peers; then
     need libwrap0 "in.tftpd and atftpd" is_installed libwrap0
 fi
@@ -130,7 +133,7 @@ else
 fi
 
 echo "Optional tools"
-for tool in cargo-deny:cargo-deny typos:typos-cli; do
+for tool in cargo-deny:cargo-deny typos:typos-cli cargo-deb:cargo-deb; do
     program=${tool%:*} crate=${tool#*:}
     if has "$program" >/dev/null; then
         say ok "$program"

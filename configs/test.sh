@@ -109,8 +109,13 @@ if $checks; then
     else
         skip "Dependencies" "cargo-deny is not installed (configs/setup.sh)"
     fi
+    if have cargo-deb && have dpkg-shlibdeps; then
+        section "Debian package" configs/package.sh --quick
+    else
+        skip "Debian package" "cargo-deb or dpkg-dev is not installed (configs/setup.sh)"
+    fi
     if have typos; then section "Spelling" typos; else skip "Spelling" "typos is not installed (configs/setup.sh)"; fi
-    scripts=(configs/*.sh .ci/run)
+    scripts=(configs/*.sh configs/debian/postinst .ci/run)
     for script in "${scripts[@]}"; do section "Shell syntax: $script" bash -n "$script"; done
     if have shellcheck; then section "Shell scripts" shellcheck "${scripts[@]}"; else skip "Shell scripts" "no shellcheck"; fi
 fi

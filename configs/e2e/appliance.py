@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -139,12 +140,14 @@ class Server:
         self.traces = Traces()
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *args: str, eal: tuple[str, ...] = (), lcores: str | None = "0-1") -> Server:
-        """Starts it and returns when it serves; `args` and `eal` (after `--`) are bypassd's."""
+    def start(
+        self, *args: str, eal: tuple[str, ...] = (), lcores: str | None = "0-1", prefix: tuple[str, ...] = ()
+    ) -> Server:
+        """Starts it and returns when it serves; `args` and `eal` (after `--`) are bypassd's, `prefix` starts it (env, setpriv)."""
         argv = self._bypassd(args, eal, lcores) if self.kind == BYPASSD else self._peer()
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
-                self.site.server.argv(*argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.work
+                self.site.server.argv(*prefix, *argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.work
             )
         try:
             if self.kind == BYPASSD:
@@ -165,6 +168,14 @@ class Server:
         tool = str(BINARIES / "bypassctl")
         done = run(tool, "--control", str(self.control), "--json", *words, timeout=10)
         return json.loads(done.stdout) if done.stdout.strip() else {}
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """The reply to one request line on the control socket itself: `{"ok": …}` or `{"error": …}`."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(10)
+            control.connect(str(self.control))
+            control.sendall(json.dumps({"words": words}).encode() + b"\n")
+            return json.loads(control.makefile().readline())
 
     def drops(self) -> dict[str, int]:
         """Dropped frames by reason."""

@@ -10,6 +10,7 @@ import pytest
 from appliance import BINARIES, CLIENT4, SERVER4, Server, veth_site
 from clients import CLIENTS
 from conftest import Content, Starter
+from lab import wait_for
 from test_clients import fetch
 
 PROMPT = "bypassctl> "
@@ -137,8 +138,7 @@ def test_trace_shows_a_transfer_line_by_line(
 ) -> None:
     prompt = at_prompt(terminal, veth_server)
     prompt.sendline(f"trace {CLIENT4}")
-    prompt.expect_exact("\n")
-    assert veth_server.ctl("trace", "read")["running"], "it has begun"
+    wait_for("the trace has begun", lambda: veth_server.ask("trace", "read").get("ok", {}).get("running"))
     local = tmp_path / "got"
     fetch(veth_server, CLIENTS["atftp-1428-w4"](SERVER4, "b513", local), local, content.files["b513"])
     for text in ['RRQ "b513" octet', "OACK", "blksize=1428", "ACK 0", "DATA 1, 513 bytes", "ACK 1"]:

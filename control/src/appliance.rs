@@ -25,9 +25,10 @@ use dataplane::worker::{DrainFlag, StopFlag};
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
+use crate::links::{self, Change, LinkListener};
 use crate::log::Logging;
 use crate::manager::ServiceManager;
-use crate::notice::{Lines, say};
+use crate::notice::{Lines, say, warn};
 use crate::reload::{ReloadQueue, ReloadRequests, queue};
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
@@ -164,9 +165,20 @@ fn watch(
         Arc::new(move |request| words::answer(&request, &*fleet, &orders_in))
     };
     let _socket = socket.answer(handler)?;
+    let _links = watch_links(fleet)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
     supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut Lines::default())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
+}
+
+/// Watches the ports' links until the result is dropped.
+fn watch_links(fleet: &Arc<LiveFleet>) -> Result<LinkListener, ApplianceError> {
+    let system = |source| ApplianceError::System { what: "cannot watch the ports' links", source };
+    let hint = links::hint().map_err(system)?;
+    fleet.hint_link_changes(&hint).map_err(BuildError::from)?;
+    let ports: Arc<dyn links::Ports> = Arc::<LiveFleet>::clone(fleet);
+    let log = |change: &Change| if change.link_is_up() { say(change) } else { warn(change) };
+    LinkListener::start(ports, hint, log).map_err(system)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! It reads the command line and the configuration ([`args`], [`config`], [`settings`]), works out the EAL arguments for this machine
 //! ([`host`], [`machine`], [`eal_args`]), says what the machine lacks ([`check`]), then watches over the workers ([`supervisor`], [`driver`],
-//! [`stall`], [`watchdog`]), tells the service manager ([`manager`]), and answers `bypassctl`
+//! [`stall`], [`watchdog`]) and the ports' links ([`links`]), tells the service manager ([`manager`]), and answers `bypassctl`
 //! ([`protocol`], [`socket`], [`words`]) and monitoring ([`metrics`]). It knows the running dataplane only as a [`fleet::Fleet`].
 
 pub mod address;
@@ -26,6 +26,7 @@ pub mod host;
 pub mod latency;
 pub mod lcores;
 pub mod leftovers;
+pub mod links;
 pub mod live;
 pub mod log;
 pub mod machine;

@@ -453,6 +453,9 @@ pub struct PortStats {
     pub mtu: u16,
     /// Link.
     pub link: Link,
+    /// Times that it went down while it was watched.
+    #[serde(default)]
+    pub link_losses: u64,
     /// Packets received.
     pub rx_packets: u64,
     /// Bytes received.

@@ -341,9 +341,10 @@ pub fn write_ports(out: &mut dyn Write, ports: &[PortStats], rates: &[Option<Por
 fn write_port(out: &mut dyn Write, port: &PortStats, rate: Option<PortRate>) -> io::Result<()> {
     writeln!(out, "  {:#<24} NIC statistics for port {:<2} {:#<24}", "", port.port, "")?;
     let speed = port.link.speed_mbps.map_or_else(String::new, |speed| format!(" {speed} Mbit/s"));
+    let losses = if port.link_losses > 0 { format!(", lost {} time(s)", port.link_losses) } else { String::new() };
     writeln!(
         out,
-        "  {} ({}) {} mtu {} link {}{speed}",
+        "  {} ({}) {} mtu {} link {}{speed}{losses}",
         escaped(&port.name),
         escaped(&port.driver),
         escaped(&port.mac),

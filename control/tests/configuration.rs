@@ -60,6 +60,41 @@ fn the_pci_appliance_is_right() {
     );
 }
 
+#[test]
+fn one_nic_for_everything_is_right() {
+    let Launch { settings, eal } = launch_example("one-nic.toml");
+    assert_eq!(settings.kernel_interface.map(|name| name.to_string()).as_deref(), Some("boot0"));
+    assert_eq!((settings.eal.allow.len(), eal.memory), (1, Memory::Huge));
+}
+
+#[test]
+fn two_nics_of_which_one_serves_is_right() {
+    let Launch { settings, eal } = launch_example("two-nics.toml");
+    assert_eq!((settings.kernel_interface, settings.eal.allow.len()), (None, 1));
+    assert_eq!(eal.lcores, LcorePlan::Chosen { control: 0, workers: vec![2, 3] });
+    assert_eq!(settings.timers.drain_seconds, 60);
+}
+
+#[test]
+fn the_packages_configuration_is_right() {
+    let Launch { settings, .. } = launch_example("debian/bypassd.toml");
+    assert_eq!(settings.root, Path::new("/srv/tftp"));
+    assert_eq!((settings.control.mode, settings.control.group.as_deref()), (0o660, Some("bypassd")));
+}
+
+/// None is forgotten, and each explains itself.
+#[test]
+fn every_example_is_taken_and_commented() {
+    let entries = fs::read_dir(example("")).unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = entries.filter(|path| path.extension().is_some_and(|suffix| suffix == "toml")).collect();
+    assert!(examples.len() >= 5, "{examples:?}");
+    for path in examples {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# ") && text.matches("\n#").count() >= 3, "{}", path.display());
+        ConfigFile::parse(&path, text).unwrap();
+    }
+}
+
 /// Uncommented, every default shown in the reference example is a known key with the value that it has anyway.
 #[test]
 fn the_pci_appliance_shows_the_true_defaults() {

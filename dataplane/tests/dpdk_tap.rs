@@ -3,7 +3,11 @@
 #![cfg(feature = "dpdk")]
 
 use std::fs::{OpenOptions, metadata};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
@@ -24,7 +28,7 @@ fn a_tap_port_completes_the_checksums_that_it_is_asked_for() {
     let eal = Eal::init(&args.map(str::to_owned)).expect("EAL without hugepages");
     let interface = format!("bp{}", std::process::id());
 
-    let (tap, mut out) = started(&eal, "net_tap0", &format!("iface={interface}"));
+    let (mut tap, mut out) = started(&eal, "net_tap0", &format!("iface={interface}"));
     assert!(tap.grants().tx_checksum && out.completes_checksums());
     assert!(tap.grants().all_multicast);
     assert_ne!(tap.mac().expect("MAC"), [0; 6]);
@@ -43,6 +47,23 @@ fn a_tap_port_completes_the_checksums_that_it_is_asked_for() {
         covered.extend_from_slice(&frame[udp..]);
         assert_eq!(sum(&covered), 0xffff, "UDP over IPv{}: {frame:02x?}", if ipv4 { 4 } else { 6 });
     }
+    the_link_is_told(&mut tap, &interface);
+}
+
+/// The link follows the kernel's side, although this driver hints at nothing; hints can be asked for again.
+fn the_link_is_told(tap: &mut Device, interface: &str) {
+    let (hint, mut first) = UnixStream::pair().expect("a pair");
+    tap.hint_link_changes(Arc::new(OwnedFd::from(hint))).expect("registered");
+    for (word, up) in [("down", false), ("up", true)] {
+        let done = Command::new("ip").args(["link", "set", interface, word]).status().expect("ip runs");
+        assert!(done.success());
+        assert_eq!(tap.link().expect("a link").up, up);
+    }
+    let (hint, _second) = UnixStream::pair().expect("a pair");
+    tap.hint_link_changes(Arc::new(OwnedFd::from(hint))).expect("registered again");
+    let mut told = Vec::new();
+    first.read_to_end(&mut told).expect("the first one was given up and closed");
+    assert_eq!(told.len() % 8, 0, "whole numbers, if any");
 }
 
 fn started(eal: &Eal, name: &str, args: &str) -> (Device, QueuePair) {

@@ -156,6 +156,9 @@ int bp_port_mac(uint16_t port, uint8_t mac[BP_MAC_LEN]);
 int bp_port_stats(uint16_t port, struct bp_port_stats *stats);
 int bp_port_xstats(uint16_t port, struct bp_xstat *xstats, int room); /* how many there are; if more than room, none is written */
 int bp_port_link(uint16_t port, struct bp_link *link); /* does not wait */
+/* From now on a driver that tells of changes of its link unasked adds one to this eventfd, which must not block. */
+int bp_port_watch_link(uint16_t port, int eventfd);
+int bp_port_unwatch_link(uint16_t port, int eventfd); /* -EAGAIN: it is being written to */
 
 /* Ports, receive side scaling; of a started port. */
 int bp_port_rss_hash(uint16_t port, struct bp_rss_hash *hash);

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dataplane::dpdk::{Device, DeviceInfo, ReachableArena};
+use dataplane::dpdk::{ArenaReach, Device, DeviceError, DeviceInfo, ReachableArena};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title};
 use dataplane::files::{Allowance, Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::port::BURST;
@@ -25,6 +27,7 @@ use crate::count::WorkerCount;
 use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
 use crate::hits::{EarlierHits, Hits};
 use crate::latency;
+use crate::links::{self, PortLink};
 use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
@@ -43,19 +46,34 @@ const PAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A port, as control keeps it.
 pub(super) struct LivePort {
+    reach: ArenaReach,
     pub(super) device: Mutex<Device>,
     pub(super) info: DeviceInfo,
     pub(super) mac: MacAddr,
     pub(super) mtu: u16,
+    link_losses: AtomicU64,
 }
 
 impl LivePort {
     pub(super) fn new(device: Device, info: DeviceInfo, mac: MacAddr, mtu: u16) -> Self {
-        Self { device: Mutex::new(device), info, mac, mtu }
+        let reach = device.arena_reach();
+        Self { reach, device: Mutex::new(device), info, mac, mtu, link_losses: AtomicU64::new(0) }
+    }
+
+    fn link(&self) -> Option<Link> {
+        // A panic of another reader leaves the device as it was.
+        let link = self.device.lock().unwrap_or_else(PoisonError::into_inner).link().ok()?;
+        Some(Link { up: link.up, speed_mbps: link.speed_mbps })
+    }
+
+    fn hint_link_changes(&self, hint: &Arc<OwnedFd>) -> Result<(), DeviceError> {
+        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        device.hint_link_changes(Arc::clone(hint))
     }
 
     pub(super) fn reach(&self, catalogue: &Catalogue) -> Option<ReachableArena> {
-        self.device.lock().unwrap_or_else(PoisonError::into_inner).reach(catalogue.arena())
+        // Without the device's lock: pinning pages takes a while, and others only want to look.
+        self.reach.open(catalogue.arena())
     }
 
     fn stats(&self) -> PortStats {
@@ -63,14 +81,15 @@ impl LivePort {
         let device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         // A driver without counters or link state shows zeros and no link.
         let stats = device.stats().unwrap_or_default();
-        let link = device.link().ok();
+        drop(device);
         PortStats {
             port: self.info.port.index(),
             name: self.info.name.clone(),
             driver: self.info.driver.clone(),
             mac: self.mac.to_string(),
             mtu: self.mtu,
-            link: Link { up: link.is_some_and(|link| link.up), speed_mbps: link.and_then(|link| link.speed_mbps) },
+            link: self.link().unwrap_or_default(),
+            link_losses: self.link_losses.load(Relaxed),
             rx_packets: stats.rx_packets,
             rx_bytes: stats.rx_bytes,
             rx_missed: stats.rx_missed,
@@ -228,6 +247,44 @@ fn pulse(member: &Member) -> Pulse {
         lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
         state: state(member),
         polls: member.status.polls.get(),
+    }
+}
+
+impl LiveFleet {
+    /// Has the devices write to `hint` when their links change.
+    pub(super) fn hint_link_changes(&self, hint: &Arc<OwnedFd>) -> Result<(), DeviceError> {
+        self.ports.iter().try_for_each(|port| port.hint_link_changes(hint))
+    }
+
+    fn place_of(&self, port: u16) -> Option<usize> {
+        self.ports.iter().position(|each| each.info.port.index() == port)
+    }
+}
+
+impl links::Ports for LiveFleet {
+    fn links(&self) -> Vec<PortLink> {
+        let link = |port: &LivePort| PortLink {
+            port: port.info.port.index(),
+            name: port.info.name.clone(),
+            link: port.link(),
+        };
+        self.ports.iter().map(link).collect()
+    }
+
+    fn note_loss(&self, port: u16) {
+        if let Some(place) = self.place_of(port) {
+            self.ports[place].link_losses.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn announce(&self, port: u16) -> bool {
+        // Lanes are in the order of the ports; the first worker speaks for all, and one that has ended needs to say nothing.
+        match (self.place_of(port), self.members.first()) {
+            (Some(lane), Some(first)) if pulse(first).should_beat() => {
+                first.letters.send(Letter::Announce { lane }).is_ok()
+            }
+            _ => true,
+        }
     }
 }
 

@@ -159,8 +159,8 @@ mod tests {
         for (words, text, cause, mend) in [
             (
                 "",
-                Some("[limits]\nmax_sesions = 1\n"),
-                "DIR/x.toml:2:1: limits.max_sesions: unknown key",
+                Some("[limits]\nmax_sessionz = 1\n"),
+                "DIR/x.toml:2:1: limits.max_sessionz: unknown key",
                 "+2 DIR/x.toml",
             ),
             (
@@ -184,7 +184,7 @@ mod tests {
             assert!(finding.mend.as_ref().is_some_and(|text| text.contains(mend)), "{:?}", finding.mend);
             assert!(count >= 25, "{count}");
         }
-        assert!(settled("", Some("[limits]\nmax_sesions = 1\n")).0.otherwise.unwrap().contains("max_sessions"));
+        assert!(settled("", Some("[limits]\nmax_sessionz = 1\n")).0.otherwise.unwrap().contains("max_sessions"));
     }
 
     #[test]

@@ -49,6 +49,9 @@ fn hugepages_per_node(context: &Context<'_>) -> Vec<Verdict> {
     if !context.uses_hugepages() {
         return vec![Verdict::skipped("no hugepages are used")];
     }
+    if context.plan.placed.is_empty() {
+        return vec![Verdict::skipped("raw EAL arguments say the lcores")];
+    }
     if nodes.len() < 2 {
         return vec![Verdict::skipped("there is one node only")];
     }

@@ -162,18 +162,21 @@ fn stale_hugepages(context: &Context<'_>) -> Vec<Verdict> {
     vec![verdict.fact("files", files)]
 }
 
+/// In the words with which the run itself would end.
+fn refused(error: &SocketError) -> Verdict {
+    error.advice().map_or_else(|| Verdict::skipped(error.to_string()), Verdict::refused)
+}
+
 fn control_socket(context: &Context<'_>) -> Vec<Verdict> {
     let path = &context.settings.control.socket;
     let verdict = if let Some(holder) = context.host.lock_holder(lock_path(path)) {
-        let verdict = SocketError::InUse { path: path.clone() }.advice().map(Verdict::refused);
-        verdict.unwrap_or_else(|| Verdict::ok("free")).fact("pid", holder.pid)
+        refused(&SocketError::InUse { path: path.clone() }).fact("pid", holder.pid)
     } else if !context.host.exists(path) {
         Verdict::ok(path.display().to_string())
     } else if context.host.is_socket(path) {
         Verdict::ok(format!("{} is left of a run that was killed; the next one replaces it", path.display()))
     } else {
-        let verdict = SocketError::NotASocket { path: path.clone() }.advice().map(Verdict::refused);
-        verdict.unwrap_or_else(|| Verdict::ok("free"))
+        refused(&SocketError::NotASocket { path: path.clone() })
     };
     vec![verdict.fact("path", path.display().to_string())]
 }
@@ -199,10 +202,7 @@ fn control_group(context: &Context<'_>) -> Vec<Verdict> {
     };
     let verdict = match group_id(group, &context.host.path("/etc/group")) {
         Ok(_) => Verdict::ok(group),
-        Err(error) => match error.advice() {
-            Some(advice) => Verdict::refused(advice),
-            None => Verdict::skipped("/etc/group cannot be read"),
-        },
+        Err(error) => refused(&error),
     };
     vec![verdict]
 }

@@ -167,7 +167,7 @@ impl Session {
             return Ok(Some(Answer::Json(value)));
         }
         match (asks.decode)(value) {
-            Ok(body) => Ok(Some(Answer::Body(body))),
+            Ok(body) => Ok(Some(Answer::Body(Box::new(body)))),
             Err(error) => {
                 let message = format!("bypassd is of another version, its answer is not understood: {error}");
                 screen.complain(&message, "use the bypassctl of the same version, or --json")?;
@@ -191,11 +191,13 @@ impl Session {
                 serde_json::to_writer_pretty(&mut *screen.out, value)?;
                 writeln!(screen.out)?;
             }
-            Answer::Body(Body::Ports(ports)) => {
-                let rates = self.rates.since_last(std::time::Instant::now(), &ports.ports);
-                tables::write_ports(screen.out, &ports.ports, &rates)?;
-            }
-            Answer::Body(body) => tables::write(screen.out, body)?,
+            Answer::Body(body) => match &**body {
+                Body::Ports(ports) => {
+                    let rates = self.rates.since_last(std::time::Instant::now(), &ports.ports);
+                    tables::write_ports(screen.out, &ports.ports, &rates)?;
+                }
+                body => tables::write(screen.out, body)?,
+            },
         }
         Ok(DONE)
     }
@@ -206,7 +208,7 @@ pub(super) enum Answer {
     /// As it is.
     Json(serde_json::Value),
     /// Understood.
-    Body(Body),
+    Body(Box<Body>),
 }
 
 fn help(said: &Arguments, screen: &mut Screen<'_>) -> io::Result<u8> {

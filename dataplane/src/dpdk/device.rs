@@ -9,6 +9,7 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use dpdk_sys as sys;
@@ -16,10 +17,9 @@ use dpdk_sys as sys;
 use super::dma::DmaDevice;
 use super::eal::{Eal, EalGuard, SocketId};
 use super::error::{DeviceError, Errno};
-use super::loan::{Loans, Reach, ReachableArena, Terms, WhyCopied, ZeroCopy};
+use super::loan::{ArenaReach, Loans, Reach, Terms, WhyCopied, ZeroCopy};
 use super::mempool::Mempool;
 use super::queue::{QueueId, QueuePair, receive_burst};
-use crate::files::Arena;
 use crate::port::{BURST, Burst};
 
 /// Ethernet header, two VLAN tags and the frame check sequence: what an MTU leaves out. In bytes.
@@ -27,6 +27,9 @@ pub const LINK_OVERHEAD: u16 = 14 + 2 * 4 + 4;
 
 /// Ethernet's own MTU, which an unasked port gets unless its device takes less. In bytes.
 const DEFAULT_MTU: u16 = 1500;
+
+/// How often it is tried, a millisecond apart, to take a callback back while it runs: it writes eight bytes.
+const UNWATCH_TRIES: u32 = 100;
 
 /// Frames per queue that are fetched and freed before a port is closed; more than any usual ring holds.
 const DRAIN_FRAMES: usize = 8192;
@@ -187,6 +190,8 @@ pub struct PortStats {
 /// ```
 #[derive(Debug)]
 pub struct Device {
+    /// Given up before the port is.
+    link_hint: Option<LinkHint>,
     inner: Arc<DeviceInner>,
     grants: Grants,
     wants_all_multicast: bool,
@@ -329,7 +334,7 @@ impl Device {
             all_multicast: false,
         };
         let wants_all_multicast = config.all_multicast;
-        Ok((Self { inner, grants, wants_all_multicast, not_sync: PhantomData }, queue_pairs))
+        Ok((Self { link_hint: None, inner, grants, wants_all_multicast, not_sync: PhantomData }, queue_pairs))
     }
 
     /// Starts the port. Before that its queues receive nothing and send nothing.
@@ -377,12 +382,10 @@ impl Device {
         self.inner.terms.outcome()
     }
 
-    /// Makes an arena reachable for the device ahead of the loans to its queues, which then cost nothing; `None` where they cost nothing
-    /// anyway, or where it cannot be done, as [`zero_copy`](Self::zero_copy) tells once it is lent. Slow: it pins all pages. Kept until the
-    /// loans are over, it spares the workers the end of it, too.
+    /// What makes arenas reachable for the device, to be used without it.
     #[must_use]
-    pub fn reach(&self, arena: &Arc<Arena>) -> Option<ReachableArena> {
-        self.inner.terms.reach(arena, &self.inner.claim.guard)
+    pub fn arena_reach(&self) -> ArenaReach {
+        ArenaReach { terms: Arc::clone(&self.inner.terms), guard: Arc::clone(&self.inner.claim.guard) }
     }
 
     /// Its MAC address.
@@ -418,6 +421,19 @@ impl Device {
         self.port().check("rte_eth_link_get_nowait", unsafe { sys::bp_port_link(self.port().0, &raw mut link) })?;
         let speed_mbps = (link.speed_mbps != 0 && link.speed_mbps != u32::MAX).then_some(link.speed_mbps);
         Ok(LinkStatus { up: link.up, speed_mbps, full_duplex: link.full_duplex })
+    }
+
+    /// From now on `eventfd`, which must not block, is written to when the driver tells that its link came or went
+    /// (`RTE_ETH_EVENT_INTR_LSC`). A hint: most drivers tell only where the link interrupt was configured, which it is not, so
+    /// that [`link`](Self::link) always asks the driver. A second call replaces the first.
+    ///
+    /// # Errors
+    /// [`DeviceError::Call`].
+    #[cold]
+    pub fn hint_link_changes(&mut self, eventfd: Arc<OwnedFd>) -> Result<(), DeviceError> {
+        self.link_hint = None;
+        self.link_hint = Some(LinkHint::new(self.port(), eventfd)?);
+        Ok(())
     }
 
     /// Its counters.
@@ -497,6 +513,37 @@ fn terms(info: &DeviceInfo, device: Option<DmaDevice>, config: &DeviceConfig) ->
         decided => decided,
     };
     Terms { zero_copy, dma, refused: OnceLock::new() }
+}
+
+/// A registered callback that writes to an eventfd. Taken back when dropped.
+#[derive(Debug)]
+struct LinkHint {
+    port: PortId,
+    eventfd: Arc<OwnedFd>,
+}
+
+impl LinkHint {
+    fn new(port: PortId, eventfd: Arc<OwnedFd>) -> Result<Self, DeviceError> {
+        // SAFETY: the port exists; the eventfd stays open until the callback is taken back.
+        let returned = unsafe { sys::bp_port_watch_link(port.0, eventfd.as_raw_fd()) };
+        port.check("rte_eth_dev_callback_register", returned)?;
+        Ok(Self { port, eventfd })
+    }
+}
+
+impl Drop for LinkHint {
+    fn drop(&mut self) {
+        for _ in 0..UNWATCH_TRIES {
+            // SAFETY: the port exists: its device holds it for longer than this.
+            let returned = unsafe { sys::bp_port_unwatch_link(self.port.0, self.eventfd.as_raw_fd()) };
+            if Errno::check(returned) != Err(Errno::TryAgain) {
+                return;
+            }
+            std::thread::sleep(core::time::Duration::from_millis(1));
+        }
+        // Still being written to: it must never become the number of another file.
+        core::mem::forget(Arc::clone(&self.eventfd));
+    }
 }
 
 /// The right to use a port, of which there is one: its queues must not exist twice.

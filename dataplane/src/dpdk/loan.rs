@@ -120,12 +120,23 @@ impl Terms {
     }
 }
 
-impl Terms {
-    /// See [`Device::reach`](super::Device::reach).
-    pub(super) fn reach(&self, arena: &Arc<Arena>, guard: &Arc<EalGuard>) -> Option<ReachableArena> {
-        let device = self.dma.filter(|_| matches!(self.zero_copy, ZeroCopy::From(_)) && !arena.mapping().is_empty())?;
+/// Makes arenas reachable for one device ahead of the loans to its queues, which then cost nothing.
+#[derive(Clone, Debug)]
+pub struct ArenaReach {
+    pub(super) terms: Arc<Terms>,
+    pub(super) guard: Arc<EalGuard>,
+}
+
+impl ArenaReach {
+    /// Maps an arena for the device; `None` where loans cost nothing anyway, or where it cannot be done, as
+    /// [`Device::zero_copy`](super::Device::zero_copy) tells once it is lent. Slow: it pins all pages. Kept until the loans are over, it
+    /// spares the workers the end of it, too.
+    #[must_use]
+    pub fn open(&self, arena: &Arc<Arena>) -> Option<ReachableArena> {
+        let Terms { zero_copy, dma, .. } = &*self.terms;
+        let device = dma.filter(|_| matches!(zero_copy, ZeroCopy::From(_)) && !arena.mapping().is_empty())?;
         let mapping = DmaMapping::new(arena, device).ok()?;
-        Some(ReachableArena { _mapping: mapping, _arena: Arc::clone(arena), _guard: Arc::clone(guard) })
+        Some(ReachableArena { _mapping: mapping, _arena: Arc::clone(arena), _guard: Arc::clone(&self.guard) })
     }
 }
 

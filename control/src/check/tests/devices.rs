@@ -224,7 +224,7 @@ fn nobody_is_told_to_cut_himself_off() {
     let binding = &scene.findings("driver-binding")[0];
     assert!(
         binding.cause.ends_with("it is your default route")
-            || binding.mend.as_deref() == Some("dpdk-devbind.py --status-dev net")
+            && binding.mend.as_deref() == Some("dpdk-devbind.py --status-dev net")
     );
     assert_eq!(scene.findings("default-route")[0].status, Status::Failure, "a bridge's NIC");
 }
