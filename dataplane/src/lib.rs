@@ -9,6 +9,7 @@ pub mod engine;
 pub mod files;
 pub mod port;
 pub mod random;
+pub mod rules;
 pub mod session;
 pub mod tftp;
 pub mod time;
