@@ -153,7 +153,7 @@ pub fn load(
     Ok((catalogue, report))
 }
 
-fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {
+pub(super) fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {
     let path = || root.to_owned();
     let canonical = fs::canonicalize(root).map_err(|source| match (source.kind(), fs::read_link(root)) {
         (io::ErrorKind::NotFound, Ok(target)) => LoadError::RootDangling { path: path(), target },

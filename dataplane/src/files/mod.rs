@@ -8,6 +8,7 @@ pub mod arena;
 pub mod catalogue;
 mod fill;
 mod index;
+mod listing;
 pub mod loader;
 pub mod name;
 pub mod netascii;
@@ -21,6 +22,7 @@ pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind};
 pub use catalogue::{
     BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, FileView, GenerationId, Lookup,
 };
+pub use listing::Listing;
 pub use loader::{LoadError, LoadOptions, load};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use report::{LoadReport, Phase, Progress, Reason};
