@@ -90,6 +90,7 @@ outcomes! {
     SourceForbidden, Dropped, "source_forbidden", "Sent from an address that nobody can have: unspecified, loopback, group or our own.";
     SourcePortForbidden, Dropped, "source_port_forbidden", "From UDP port 0 or 69, which no client has: an answer could loop for ever.";
     NotARequest, Dropped, "not_a_request", "Port 69 takes requests only: too short, or another packet type.";
+    ClientDenied, Dropped, "client_denied", "A request from a client that is not served: see [access] and [[client]] in the configuration.";
     UnprovenCap, Dropped, "unproven_cap", "The address has too many requests open that it never acknowledged.";
     TableFull, Dropped, "table_full", "No room for another session: raise limits.max_sessions.";
     ErrorBudget, Dropped, "error_budget", "An ERROR was due, but its prefix had too many: raise limits.errors_per_second.";

@@ -3,7 +3,8 @@
 use super::envelope::Envelope;
 use super::output::{Ending, Event};
 use super::{Engine, Outcome, Output};
-use crate::files::{Catalogue, FileId, Lookup, Name, NameError};
+use crate::files::{Catalogue, FileId, Lookup, Name};
+use crate::rules::Refused;
 use crate::session::{Client, ClientKey, List, Route, Session, SlotId};
 use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
 use crate::time::Instant;
@@ -23,34 +24,69 @@ pub(super) struct Datagram {
 }
 
 /// What a request turned out to want.
-struct Wanted {
+pub(super) struct Wanted {
     file: FileId,
     granted: Granted,
     netascii: bool,
 }
 
+impl Wanted {
+    /// The terms on which a request gets a file.
+    #[inline]
+    pub(super) fn decide(
+        catalogue: &Catalogue,
+        file: FileId,
+        request: &Request<'_>,
+        caps: &Caps,
+    ) -> Result<Self, Refusal> {
+        let netascii = request.mode == Mode::Netascii;
+        let size = (!netascii).then(|| catalogue.file(file).len());
+        let granted = Granted::decide(&request.asked, caps, size);
+        // Blocks are counted in 32 bit.
+        if Transfer::total_blocks(catalogue.stream_len(file, netascii), granted.blksize) > u64::from(u32::MAX) {
+            return Err(TOO_LONG);
+        }
+        Ok(Self { file, granted, netascii })
+    }
+}
+
 /// Why a request gets an ERROR.
-struct Refusal {
+pub(super) struct Refusal {
     code: ErrorCode,
     text: &'static str,
 }
 
-const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
-const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
-const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
+/// What a request gets that is not served.
+pub(super) enum Answer {
+    Error(Refusal),
+    Silence(Outcome),
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Error(refusal)
+    }
+}
+
+pub(super) const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
+pub(super) const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
+pub(super) const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
 const TOO_LONG: Refusal = Refusal { code: ErrorCode::OptionsRefused, text: "file too long for this blksize" };
-const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
+pub(super) const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
 
 /// A name that has to be normalised first.
 #[cold]
 fn look_up_otherwise(catalogue: &Catalogue, name: &[u8]) -> Result<Lookup, Refusal> {
-    let name = Name::parse(name, catalogue.name_options()).map_err(|error| match error {
-        NameError::Climbs => NO_ACCESS,
-        // What is left of the name is the root, a directory (row 11).
-        NameError::Empty => NO_ACCESS,
-        NameError::TooLong | NameError::ForbiddenByte => NOT_FOUND,
-    })?;
+    let name = Name::parse(name, catalogue.name_options()).map_err(|error| refusal_of(Refused::Name(error)))?;
     Ok(catalogue.lookup(&name))
+}
+
+/// What a request that gets no file is answered with.
+pub(super) const fn refusal_of(refused: Refused) -> Refusal {
+    match refused.code() {
+        ErrorCode::FileNotFound => NOT_FOUND,
+        _ => NO_ACCESS,
+    }
 }
 
 impl Engine {
@@ -67,8 +103,10 @@ impl Engine {
             Ok(Packet::ReadRequest { body }) if !body.is_empty() => body,
             // An opcode without anything behind it is not even a malformed request (row 1).
             Ok(Packet::WriteRequest { body }) if !body.is_empty() => {
-                return self.refuse(now, datagram, &WRITES_ARE_REFUSED, frame, out);
+                return self.on_write(now, datagram, frame, out);
             }
+            // There the ACKs of running transfers arrive, too.
+            _ if self.table.tids().is_single() => return self.on_session_datagram(now, datagram, frame, out),
             _ => return Outcome::NotARequest,
         };
         if self.draining {
@@ -76,12 +114,36 @@ impl Engine {
         }
         match self.understand(datagram, body) {
             Ok(wanted) => self.serve(now, datagram, client, &wanted, frame, out),
-            Err(refusal) => self.refuse(now, datagram, &refusal, frame, out),
+            Err(answer) => self.answer(now, datagram, &answer, frame, out),
+        }
+    }
+
+    /// Row 4: there is nothing to be written.
+    #[cold]
+    fn on_write<O: Output>(&mut self, now: Instant, datagram: &Datagram, frame: O::Frame, out: &mut O) -> Outcome {
+        let answer = self.denial(datagram).unwrap_or(Answer::Error(WRITES_ARE_REFUSED));
+        self.answer(now, datagram, &answer, frame, out)
+    }
+
+    fn answer<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        answer: &Answer,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Outcome {
+        match answer {
+            Answer::Error(refusal) => self.refuse(now, datagram, refusal, frame, out),
+            Answer::Silence(outcome) => *outcome,
         }
     }
 
     /// From the bytes of a request to a file and terms.
-    fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Wanted, Refusal> {
+    fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Wanted, Answer> {
+        if let Some(rules) = &self.rules {
+            return self.understand_by(rules, datagram, body);
+        }
         let request = Request::parse(body).map_err(|_| NOT_UNDERSTOOD)?;
         let catalogue = self.generations.get(self.generations.current());
         let found = if Name::is_normal(request.name, catalogue.name_options()) {
@@ -91,22 +153,20 @@ impl Engine {
         };
         let file = match found {
             Lookup::File(file) => file,
-            Lookup::Denied(_) => return Err(NO_ACCESS),
-            Lookup::NotFound => return Err(NOT_FOUND),
+            Lookup::Denied(_) => return Err(NO_ACCESS.into()),
+            Lookup::NotFound => return Err(NOT_FOUND.into()),
         };
-        let netascii = request.mode == Mode::Netascii;
-        let caps = Caps {
+        Ok(Wanted::decide(catalogue, file, &request, &self.caps(datagram))?)
+    }
+
+    /// What can be granted to whoever sent a request.
+    #[inline]
+    pub(super) fn caps(&self, datagram: &Datagram) -> Caps {
+        Caps {
             blksize: self.policy.max_blksize.min(self.interface.blksize(datagram.flow.addresses.src())),
             window_blocks: self.policy.max_window_blocks,
             window_bytes: self.policy.max_window_bytes,
-        };
-        let size = (!netascii).then(|| catalogue.file(file).len());
-        let granted = Granted::decide(&request.asked, &caps, size);
-        // Blocks are counted in 32 bit.
-        if Transfer::total_blocks(catalogue.stream_len(file, netascii), granted.blksize) > u64::from(u32::MAX) {
-            return Err(TOO_LONG);
         }
-        Ok(Wanted { file, granted, netascii })
     }
 
     fn serve<O: Output>(
@@ -234,9 +294,9 @@ impl Engine {
         frame: O::Frame,
         out: &mut O,
     ) -> Outcome {
-        // RFC 1350 §4: a reply comes from a TID, not from the port of requests.
+        // RFC 1350 §4: a reply comes from a TID, not from the port of requests, unless the configuration has it so.
         let tid = self.table.any_tid(&mut self.random);
-        debug_assert_ne!(tid, REQUEST_PORT);
+        debug_assert!(tid != REQUEST_PORT || self.table.tids().is_single());
         self.send_error(now, datagram, tid, refusal.code, refusal.text, frame, Outcome::RequestRefused, out)
     }
 

@@ -41,6 +41,20 @@ impl Default for ClientRule {
     }
 }
 
+impl ClientRule {
+    /// Which of its prefixes a client has, the one that counts if there are several.
+    #[must_use]
+    pub fn matched(&self, client: &Requester) -> Option<String> {
+        let held = |span: Span, at: u128| (span.first..=span.last).contains(&at).then_some(span.last - span.first);
+        let macs =
+            self.macs.iter().filter_map(|mac| Some((held(mac.span(), mac_number(client.mac?))?, mac.to_string())));
+        let prefixes = self.prefixes.iter().filter(|prefix| prefix.holds(client.ip));
+        let prefixes =
+            prefixes.filter_map(|prefix| Some((held(prefix.span().0, number(client.ip))?, prefix.to_string())));
+        macs.min().or_else(|| prefixes.min()).map(|(_, text)| text)
+    }
+}
+
 /// Why it cannot be said whom a rule is for. The numbers count from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WhoError {
@@ -245,6 +259,10 @@ mod tests {
         ] {
             assert_eq!(rule_of(&clients, ip, mac), wanted, "{ip} {mac:?}");
         }
+        let matched = |rule: &ClientRule, ip: &str, mac| rule.matched(&Requester { ip: ip.parse().unwrap(), mac });
+        assert_eq!(matched(&rules[1], "10.1.9.9", None).unwrap(), "10.1.0.0/16");
+        assert_eq!(matched(&rules[1], "10.1.9.9", Some([0x52, 0x54, 0, 0, 0, 1])).unwrap(), "52:54:00");
+        assert_eq!(matched(&rules[2], "10.1.9.9", None), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use remap::{AGAIN_MAX, REMAPS_MAX, RemapError, RemapRule, Then};
 pub use replacement::ReplacementError;
 
 use crate::files::{Denied, FileId, Lookup, Name, NameError, NameOptions};
+use crate::tftp::ErrorCode;
 use clients::Clients;
 use core::net::IpAddr;
 use remap::Remap;
@@ -135,6 +136,21 @@ pub enum Refused {
     Denied(Denied),
     /// There is nothing of that name.
     NotFound,
+}
+
+impl Refused {
+    /// The ERROR that says so: 2 where something is kept from the client, 1 where there is nothing (rows 8 to 12).
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            // What is left of an empty name is the root, a directory.
+            Self::ByRemap(_)
+            | Self::RemapGoesRound
+            | Self::Denied(_)
+            | Self::Name(NameError::Climbs | NameError::Empty) => ErrorCode::AccessViolation,
+            Self::Name(NameError::TooLong | NameError::ForbiddenByte) | Self::NotFound => ErrorCode::FileNotFound,
+        }
+    }
 }
 
 /// Compiled rules.

@@ -70,6 +70,12 @@ impl OptionSet {
         Self(self.0 | 1 << kind as u8)
     }
 
+    /// These but one.
+    #[must_use]
+    pub const fn without(self, kind: OptionKind) -> Self {
+        Self(self.0 & !(1 << kind as u8))
+    }
+
     /// Whether it is one of them.
     #[must_use]
     pub const fn contains(self, kind: OptionKind) -> bool {
