@@ -8,6 +8,7 @@ use crate::address::PortAddress;
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::map_test::MapTestArgs;
 
 /// `bypassd`.
 #[derive(Debug, Parser)]
@@ -27,6 +28,9 @@ pub struct Cli {
 pub enum Command {
     /// Serve the content root in the foreground, until SIGTERM, SIGINT or `bypassctl stop`
     Run(RunArgs),
+
+    /// Say, rule by rule, which file a client gets for a name, and on which terms; needs neither root nor DPDK
+    MapTest(MapTestArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -55,6 +59,8 @@ fn defaults_help() -> String {
          \x20           max_window_bytes {}, max_blksize {}, error_budget_per_second {}, idle_seconds {}, total_seconds {}\n\
          \x20 [timers]  retransmit_initial_ms {}, retransmit_min_ms {}, retransmit_max_ms {}, tries {}, drain_seconds {}\n\
          \x20 [names]   fold_case {}, backslash {}\n\
+         \x20 [access]  default_action \"allow\", deny \"drop\"; who gets what: [[client]], [[remap]], `bypassd map-test --help`\n\
+         \x20 [network] reply_ports \"1024-65535\", single_port false\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
          \x20 [control] mode \"{:04o}\"",
@@ -140,8 +146,10 @@ mod tests {
     use super::*;
 
     fn run(words: &[&str]) -> Result<RunArgs, clap::Error> {
-        let Cli { command: Command::Run(args) } = Cli::try_parse_from([&["bypassd", "run"], words].concat())?;
-        Ok(args)
+        match Cli::try_parse_from([&["bypassd", "run"], words].concat())?.command {
+            Command::Run(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dataplane::rules::RuleSource;
+use dataplane::session::ReplyPorts;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -15,6 +17,7 @@ use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
 use crate::mistake::{Mistake, Place};
+use crate::rules;
 
 /// `[limits]`: what clients may take. See [`crate::defaults`] for the meaning of each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -193,6 +196,10 @@ pub struct Settings {
     pub timers: Timers,
     /// Reading of names.
     pub names: Names,
+    /// Who may have what under which name. They compile.
+    pub rules: RuleSource,
+    /// Where replies come from.
+    pub reply_ports: ReplyPorts,
     /// Workers and their queues.
     pub worker: WorkerSettings,
     /// Control socket.
@@ -280,6 +287,8 @@ pub enum SettingsErrorKind {
     MoreThan { value: u32, other_key: &'static str, other: u32 },
     #[error("{frames} frame buffers are too few: {ports} port(s) with these descriptor rings need {needed}")]
     TooFewFrames { frames: u32, ports: usize, needed: usize },
+    #[error("{0}")]
+    Rule(String),
     #[error("the path of the control socket is {len} bytes long; the system takes {max}")]
     SocketPath { len: usize, max: usize },
     #[error("`{}` has a NUL byte in it or is a second `--`; EAL would stop reading there", .0.escape_default())]
@@ -335,6 +344,10 @@ impl Settings {
             limits,
             timers,
             names,
+            access,
+            client,
+            remap,
+            network,
             worker,
             control,
         } = file.map(|file| file.values.clone()).unwrap_or_default();
@@ -374,6 +387,9 @@ impl Settings {
         check_values(&limits, &timers).map_err(|(key, kind)| fail(key, kind))?;
         check_frames(&worker, ports.unwrap_or(1)).map_err(|kind| fail("worker.frames", kind))?;
 
+        let rules = rules::source(&access, &client, &remap, &names).map_err(|error| error.placed(file))?;
+        let reply_ports = rules::reply_ports(&network).map_err(|error| error.placed(file))?;
+
         let by_flag = args.kernel_interface.is_some();
         let kernel_interface = args.kernel_interface.or(kernel_interface);
         if let (Some(_), Some(ports @ 2..)) = (&kernel_interface, ports) {
@@ -395,6 +411,8 @@ impl Settings {
             limits,
             timers,
             names,
+            rules,
+            reply_ports,
             worker,
             control,
         })

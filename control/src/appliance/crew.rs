@@ -72,6 +72,13 @@ pub(super) fn lcores(eal: &Eal) -> Result<Vec<LcoreId>, BuildError> {
     }
 }
 
+/// Whether the configured reply ports do for so many workers.
+pub(super) fn check_reply_ports(settings: &Settings, lcores: &[LcoreId]) -> Result<(), BuildError> {
+    let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
+    let sessions = limits(settings, workers).max_sessions;
+    settings.reply_ports.check(workers, sessions).map_err(BuildError::ReplyPorts)
+}
+
 /// Builds a worker for each lcore out of the ports' queues and launches it.
 pub(super) fn launch(
     eal: &Eal,
@@ -82,6 +89,7 @@ pub(super) fn launch(
     let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
     let mut seed = [0; 16];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(BuildError::Random)?;
+    let rules = crate::rules::compile(&plan.settings.rules, &plan.settings.names).map_err(BuildError::Rules)?;
     let clock = Tsc::new(eal);
     let mut kernel = ports.kernel.take();
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
@@ -102,10 +110,12 @@ pub(super) fn launch(
                     share,
                     seed: Seed(seed),
                     answering,
+                    reply_ports: plan.settings.reply_ports,
                 },
                 Arc::clone(&plan.catalogue),
                 clock.now(),
             );
+            engine.set_rules(rules.clone());
             if let Some(steering) = &port.steering {
                 engine.steer_by(Arc::clone(steering));
             }
