@@ -87,6 +87,8 @@ fn bind(flags: &[String]) {
         .rust_edition(bindgen::RustEdition::Edition2024)
         .allowlist_function("bp_.*")
         .allowlist_type("bp_.*|lcore_function_t|rte_iova_t")
+        .allowlist_var("RTE_EAL_PMD_PATH")
+        .generate_cstr(true)
         // Nothing that the list only refers to: the layouts of rte_mbuf and rte_mempool drift between releases, so
         // src/lib.rs declares them without content, for pointers only.
         .allowlist_recursively(false)

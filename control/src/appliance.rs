@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
-use dataplane::dpdk::{BUILT_VERSION, Eal};
+use dataplane::dpdk::Eal;
 use dataplane::files::{Catalogue, LoadReport};
 use dataplane::worker::StopFlag;
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
+use crate::manager::ServiceManager;
 use crate::notice::say;
 use crate::settings::Settings;
 use crate::signals::SignalListener;
@@ -46,6 +47,8 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
 
+    let mut manager = ServiceManager::of_process();
+    manager.status("loading files");
     let loaded = load::load(&launch.settings, plan.memory)?;
     if !orders.is_empty() {
         return Ok(Outcome::AsAsked);
@@ -54,13 +57,11 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
         say(note);
     }
     say(format_args!("EAL arguments: {}", plan.args.join(" ")));
+    manager.status("starting DPDK");
     let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
-    if eal.version() != BUILT_VERSION {
-        say(format_args!("built with {BUILT_VERSION}, running on {}", eal.version()));
-    }
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
-    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders);
+    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager);
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
@@ -107,6 +108,7 @@ fn watch(
     socket: BoundSocket,
     orders_in: Sender<Order>,
     orders: &Receiver<Order>,
+    manager: &mut ServiceManager,
 ) -> Result<Outcome, ApplianceError> {
     let handler = {
         let fleet = Arc::clone(fleet);
@@ -114,7 +116,7 @@ fn watch(
     };
     let _socket = socket.answer(handler)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
-    supervise(&**fleet, orders, policy, &mut io::stdout(), &mut io::stderr())
+    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut io::stderr())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
 }
 
@@ -128,6 +130,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
+    use crate::host::Host;
     use crate::machine::Machine;
     use crate::settings::Environment;
     use crate::startup::prepare;
@@ -136,17 +139,28 @@ mod tests {
         let (root, socket) = (root.to_str().unwrap(), socket.to_str().unwrap());
         let words = ["bypassd", "run", "--vdev", "net_null0", "--address", "192.0.2.1/24", "--root", root];
         let rest = ["--control", socket, "--", "--no-huge", "-m", "256", "--lcores", "0@0,1@0,2@0", "--no-telemetry"];
-        let Command::Run(mut args) = Cli::parse_from(words.into_iter().chain(rest)).command;
+        let Command::Run(mut args) = Cli::parse_from(words.into_iter().chain(rest)).command else { panic!("it runs") };
         let config = Path::new(socket).with_extension("toml");
         std::fs::write(&config, "[worker]\nidle_sleep_us = 1000\nrx_descriptors = 64\ntx_descriptors = 64\n").unwrap();
         args.config = Some(config);
-        prepare(args, &Environment::default(), &Machine::look()).unwrap()
+        prepare(args, &Environment::default(), &Machine::look(&Host::this())).unwrap()
+    }
+
+    /// Waits, for at most ten seconds.
+    fn until(what: impl Fn() -> bool) {
+        assert!((0..10_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            what()
+        }));
     }
 
     #[test]
-    fn a_worker_that_panics_is_counted_out_and_fails_the_run_after_the_others_have_ended() {
+    fn a_worker_that_stalls_is_noted_and_one_that_panics_is_counted_out_and_fails_the_run_after_the_others_have_ended()
+    {
         let folder = tempfile::tempdir().unwrap();
         let launch = prepare_run(folder.path(), &folder.path().join("control"));
+        let mut manager = ServiceManager::of_process();
+        manager.status("loading files");
         let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
         let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
@@ -155,15 +169,19 @@ mod tests {
         let saboteur = std::thread::spawn({
             let fleet = Arc::clone(&fleet);
             move || {
-                while fleet.members.iter().any(|member| member.status.state() != WorkerState::Polling) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+                until(|| fleet.members.iter().all(|member| member.status.state() == WorkerState::Polling));
                 assert_eq!(fleet.running_workers(), 2);
+                let state = |worker: usize| fleet.workers().workers[worker].state;
+                fleet.members[1].letters.send(Letter::Stall(Duration::from_secs(1))).unwrap();
+                until(|| state(1) == crate::protocol::WorkerState::Stalled);
+                until(|| state(1) == crate::protocol::WorkerState::Polling);
+                assert!(fleet.workers().workers[1].stalls >= 1);
                 fleet.members[0].letters.send(Letter::Panic).unwrap();
             }
         });
         let socket = BoundSocket::bind(&launch.settings.control).unwrap();
-        let outcome = watch(&launch.settings, &fleet, socket, orders_in, &orders).unwrap();
+        let mut manager = ServiceManager::new(None, |_| ());
+        let outcome = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager).unwrap();
         saboteur.join().unwrap();
         crew.end(&fleet.count);
 

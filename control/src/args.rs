@@ -28,7 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve the content root in the foreground, until SIGTERM, SIGINT or `bypassctl stop`
     Run(RunArgs),
-
+    /// Say what this machine lacks for a run with these flags, and how to mend it; changes nothing, needs no root, hugepages or NIC
+    Check(CheckArgs),
     /// Say, rule by rule, which file a client gets for a name, and on which terms; needs neither root nor DPDK
     MapTest(MapTestArgs),
 }
@@ -134,9 +135,35 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
     pub exit_when_idle: Option<u32>,
 
+    /// Take the NIC through which the default route leads away from the kernel, and with it perhaps the connection that you are on
+    #[arg(long)]
+    pub allow_default_route: bool,
+
     /// Further EAL arguments, passed on unchanged and last
     #[arg(last = true, allow_hyphen_values = true, value_name = "EAL ARGS")]
     pub eal: Vec<String>,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  bypassd check --config /etc/bypassd.toml
+  bypassd check -a 0000:03:00.0 --address 192.0.2.1/24 -l 0-3 --json | jq '.checks[] | select(.status != \"ok\")'
+
+`bypassd run` makes the same checks first, but for those that walk the content root, and ends on a failure.
+
+Exit status: 0 all is ok, 1 there are warnings, 2 there are failures (a run would not begin) or wrong usage.";
+
+/// The flags of `bypassd check`: those of the run that is meant.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = CHECK_EXAMPLES, after_long_help = CHECK_EXAMPLES)]
+pub struct CheckArgs {
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ pub struct EalTable {
     pub file_prefix: Option<String>,
     /// Whether DPDK's secondary processes may attach.
     pub secondary_processes: bool,
+    /// Whether a NIC through which the default route leads may be taken.
+    pub allow_default_route: bool,
     /// Further EAL arguments, unchanged and last.
     pub extra: Vec<String>,
 }
@@ -103,6 +105,7 @@ impl Default for EalTable {
             memory_mib: None,
             file_prefix: None,
             secondary_processes: defaults::SECONDARY_PROCESSES,
+            allow_default_route: defaults::ALLOW_DEFAULT_ROUTE,
             extra: Vec::new(),
         }
     }
@@ -343,7 +346,13 @@ mod tests {
             ("address = [\"192.0.2.1\"]\n", 1, 11, "address", "prefix length"),
             ("address = 5\n", 1, 11, "address", "a list such as"),
             ("[address]\n0 = [\"192.0.2.1/24\"]\n1 = [\"::/0\"]\n", 3, 5, "address.1", "no prefix length"),
-            ("[[client]]\nprefix = \"::/0\"\n[[client]]\nprefix = [\"10.1\"]\n", 4, 10, "client.prefix", "is no prefix"),
+            (
+                "[[client]]\nprefix = \"::/0\"\n[[client]]\nprefix = [\"10.1\"]\n",
+                4,
+                10,
+                "client.prefix",
+                "is no prefix",
+            ),
             ("[control]\nmode = \"0666\"\n", 2, 8, "control.mode", "never for others"),
             ("[control]\nmode = 660\n", 2, 8, "control.mode", "expected a string"),
         ] {

@@ -1,15 +1,24 @@
-//! `bypassctl`: says words to a running bypassd and shows the answer, as tables for people or as JSON for programs.
+//! `bypassctl`: says words to a running bypassd and shows the answer, as tables for people or as JSON for programs. One command, a
+//! file of them, or what comes down a pipe; the prompt (in the binary) says its lines through the same [`Session`].
 
-use std::io::{self, Write};
+mod batch;
+pub mod complete;
+mod interrupt;
+mod rates;
+mod session;
+mod top;
+
+use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::client;
-use crate::protocol::{RawReply, Request};
+pub use batch::split;
+pub use rates::PortRate;
+pub use session::{Said, Screen, Session};
+
 use crate::settings::Environment;
-use crate::tables;
-use crate::words::{Command, KNOWN};
+use crate::words;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -19,13 +28,12 @@ pub const NOT_DONE: u8 = 1;
 pub const WRONG_USAGE: u8 = 2;
 
 fn words_help() -> String {
-    let width = KNOWN.iter().map(|(words, _)| words.join(" ").len()).max().unwrap_or(0);
-    let lines: Vec<String> =
-        KNOWN.iter().map(|(words, help)| format!("  {:width$}  {help}", words.join(" "))).collect();
     format!(
-        "Words:\n{}\n\nExamples:\n  bypassctl show workers\n  bypassctl --json show stats | jq .dropped\n  bypassctl drain\n\n\
+        "Words:\n{}\n\nExamples:\n  bypassctl                       a prompt with history, completion (Tab) and help\n  \
+         bypassctl show workers\n  bypassctl --json show stats | jq .dropped\n  bypassctl --file checks.txt\n  bypassctl drain\n\n\
+         Without words on a pipe it reads commands line by line; `#` begins a comment.\n\
          Exit status: 0 done, 1 bypassd was not reached or refused, 2 wrong usage.",
-        lines.join("\n")
+        words::help(&[]).join("\n")
     )
 }
 
@@ -42,59 +50,50 @@ pub struct CtlArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// What to ask or order
+    /// Say the lines of a file, up to the first that fails
+    #[arg(long, value_name = "FILE", conflicts_with = "words")]
+    pub file: Option<PathBuf>,
+
+    /// With a file or a pipe: go on after a line that fails
+    #[arg(long)]
+    pub keep_going: bool,
+
+    /// What to ask or order; nothing at a terminal: a prompt
     #[arg(value_name = "WORDS")]
     pub words: Vec<String>,
 }
 
-/// Runs it; returns the exit status.
+impl CtlArgs {
+    /// Whether neither words nor a file are given, so that the input says what to do.
+    #[must_use]
+    pub fn asks_the_input(&self) -> bool {
+        self.words.is_empty() && self.file.is_none()
+    }
+
+    /// A session as the flags ask for it.
+    #[must_use]
+    pub fn session(&self, environment: &Environment) -> Session {
+        Session::new(self.control.clone(), environment.clone(), self.json, self.keep_going)
+    }
+}
+
+/// Says the words, the file, or else the lines of `input`; returns the exit status.
 ///
 /// # Errors
 /// `out` or `err` cannot be written to.
-pub fn run(args: CtlArgs, environment: &Environment, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    let command = match Command::parse(&args.words) {
-        Ok(command) => command,
-        Err(error) => {
-            writeln!(err, "bypassctl: {error}\nhelp: {}", error.help())?;
-            return Ok(WRONG_USAGE);
-        }
+pub fn run(
+    args: &CtlArgs,
+    environment: &Environment,
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<u8> {
+    let mut session = args.session(environment);
+    let mut screen = Screen::new(out, err);
+    let said = match &args.file {
+        Some(file) => session.load(file, &mut screen)?,
+        None if args.words.is_empty() => session.say_lines(input, "stdin", &mut screen)?,
+        None => session.say(&args.words, &mut screen)?,
     };
-    let path = args.control.unwrap_or_else(|| {
-        let places = environment.client_sockets();
-        let found = places.iter().find(|place| place.symlink_metadata().is_ok()).or_else(|| places.last());
-        found.cloned().unwrap_or_else(|| environment.control_socket())
-    });
-    let value = match client::ask(&path, &Request { words: args.words }) {
-        Ok(RawReply::Ok(value)) => value,
-        Ok(RawReply::Error(refusal)) => {
-            if args.json {
-                serde_json::to_writer_pretty(&mut *err, &refusal)?;
-                writeln!(err)?;
-            } else {
-                writeln!(err, "bypassctl: {}", tables::escaped(&refusal.message))?;
-                if !refusal.help.is_empty() {
-                    writeln!(err, "help: {}", tables::escaped(&refusal.help))?;
-                }
-            }
-            return Ok(NOT_DONE);
-        }
-        Err(error) => {
-            writeln!(err, "bypassctl: {error}")?;
-            return Ok(NOT_DONE);
-        }
-    };
-    if args.json {
-        serde_json::to_writer_pretty(&mut *out, &value)?;
-        writeln!(out)?;
-        return Ok(DONE);
-    }
-    match command.decode(value) {
-        Ok(body) => tables::write(out, &body)?,
-        Err(error) => {
-            writeln!(err, "bypassctl: bypassd is of another version, its answer is not understood: {error}")?;
-            writeln!(err, "help: use the bypassctl of the same version, or --json")?;
-            return Ok(NOT_DONE);
-        }
-    }
-    Ok(DONE)
+    Ok(said.status)
 }

@@ -91,5 +91,12 @@ pub const ZERO_COPY_MIN_BYTES: u16 = 1_024;
 /// Whether DPDK's secondary processes (dpdk-dumpcap, dpdk-proc-info) may attach.
 pub const SECONDARY_PROCESSES: bool = false;
 
+/// Whether a NIC through which the default route leads may be taken away from the kernel.
+pub const ALLOW_DEFAULT_ROUTE: bool = false;
+
 /// Memory for EAL, drivers and rings beside the frame buffers.
 pub const EAL_BASE_MIB: u64 = 96;
+
+/// Ports that transfers are served from; lower ones belong to services.
+pub const REPLY_PORTS: dataplane::session::ReplyPorts =
+    dataplane::session::ReplyPorts::Range { first: 1_024, last: 65_535 };

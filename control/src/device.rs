@@ -49,6 +49,14 @@ impl Vdev {
     }
 }
 
+impl Vdev {
+    /// The value of one of its arguments: `boot0` for `iface` in `net_tap0,iface=boot0`.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> Option<&str> {
+        self.0.split(',').skip(1).find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
 impl FromStr for Vdev {
     type Err = DeviceError;
 
@@ -153,6 +161,7 @@ mod tests {
     fn a_vdev_knows_its_name_and_driver() {
         let vdev: Vdev = "net_af_packet0,iface=veth0".parse().unwrap();
         assert_eq!((vdev.name(), vdev.driver()), ("net_af_packet0", "net_af_packet"));
+        assert_eq!((vdev.argument("iface"), vdev.argument("if")), (Some("veth0"), None));
         assert_eq!("net_e1000".parse::<Vdev>().unwrap().driver(), "net_e");
         for text in ["", "net_tap 0", "net_tap0\0", "tap0", "crypto_null0"] {
             assert!(text.parse::<Vdev>().is_err(), "{text:?}");

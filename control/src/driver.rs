@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Pulse};
+use crate::manager::ServiceManager;
 use crate::protocol::WorkerState;
+use crate::stall::{LOOK_EVERY, StallWatch};
 use crate::supervisor::{Action, Event, Observation, Order, Outcome, Policy, Supervisor};
 
 /// How often the fleet is looked at.
-pub const PERIOD: Duration = Duration::from_millis(20);
+pub const PERIOD: Duration = LOOK_EVERY;
 
 /// Orders that may wait; more than these add nothing.
 pub const ORDERS: usize = 16;
 
-/// Supervises until the end. The line with `ready` goes to `out`, everything else to `log`.
+/// Supervises until the end. The line with `ready` goes to `out`, everything else to `log`, and to the service manager what concerns it.
 ///
 /// # Errors
 /// `out` cannot be written to, so that nobody will ever know that we are ready; the workers are asked to end first.
@@ -23,12 +25,16 @@ pub fn supervise(
     fleet: &dyn Fleet,
     orders: &Receiver<Order>,
     policy: Policy,
+    manager: &mut ServiceManager,
     out: &mut dyn Write,
     log: &mut dyn Write,
 ) -> io::Result<Outcome> {
     let origin = Instant::now();
     let mut supervisor = Supervisor::new(policy);
-    let mut event = Event::Seen(observe(fleet));
+    let mut stalls = StallWatch::new();
+    let mut pulses = fleet.pulses();
+    let mut next_look = origin + PERIOD;
+    let mut event = Event::Seen(observe(fleet, &pulses));
     let mut count = None;
     loop {
         if let Event::Seen(seen) = &event
@@ -44,34 +50,69 @@ pub fn supervise(
                         fleet.stop();
                         return Err(error);
                     }
+                    manager.ready(&status(fleet, false));
                 }
                 Action::BeginDrain => fleet.begin_drain(),
                 Action::StopWorkers => fleet.stop(),
                 Action::Log(line) => drop(writeln!(log, "{line}")),
-                Action::Finish(outcome) => return Ok(outcome),
+                Action::Finish(outcome) => {
+                    manager.over(&outcome.to_string());
+                    return Ok(outcome);
+                }
             }
         }
-        event = match orders.recv_timeout(PERIOD) {
-            Ok(order) => Event::Order(order),
-            Err(RecvTimeoutError::Timeout) => Event::Seen(observe(fleet)),
-            Err(RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(PERIOD);
-                Event::Seen(observe(fleet))
+        if let Event::Seen(_) = &event {
+            let now = origin.elapsed();
+            for finding in stalls.look(now, &pulses) {
+                fleet.note_stall(finding.worker(), finding.stalled());
+                drop(writeln!(log, "{finding}"));
+            }
+            let ending = supervisor.is_ending();
+            manager.look(now, ending, &pulses, || status(fleet, ending));
+        }
+        // A flood of orders does not keep us from looking.
+        let order = match next_look.checked_duration_since(Instant::now()) {
+            Some(wait) => next_order(orders, wait),
+            None => None,
+        };
+        event = match order {
+            Some(order) => Event::Order(order),
+            None => {
+                next_look = Instant::now() + PERIOD;
+                pulses = fleet.pulses();
+                Event::Seen(observe(fleet, &pulses))
             }
         };
     }
 }
 
-fn observe(fleet: &dyn Fleet) -> Observation {
+/// The next order, if one comes in this time.
+fn next_order(orders: &Receiver<Order>, wait: Duration) -> Option<Order> {
+    match orders.recv_timeout(wait) {
+        Ok(order) => Some(order),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => {
+            std::thread::sleep(wait);
+            None
+        }
+    }
+}
+
+fn observe(fleet: &dyn Fleet, pulses: &[Pulse]) -> Observation {
     // The count first: a worker that fails in between is then seen as running now and as failed next time, never as vanished.
     let running_workers = fleet.running_workers();
-    let workers = fleet.workers().workers;
     Observation {
-        all_polling: !workers.is_empty() && workers.iter().all(|worker| worker.state == WorkerState::Polling),
+        all_polling: !pulses.is_empty() && pulses.iter().all(|pulse| pulse.state == WorkerState::Polling),
         live_sessions: fleet.live_sessions(),
         running_workers,
         failed: fleet.failed_workers(),
     }
+}
+
+/// A line for the service manager.
+fn status(fleet: &dyn Fleet, ending: bool) -> String {
+    let what = if ending { "ending" } else { "serving" };
+    format!("{what}: {} worker(s), {} transfer(s) running", fleet.running_workers(), fleet.live_sessions())
 }
 
 fn announce(fleet: &dyn Fleet, out: &mut dyn Write) -> io::Result<()> {

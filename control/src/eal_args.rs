@@ -1,8 +1,9 @@
 //! EAL's argument vector as a pure function of the settings and of what the machine has. Every decision is a line in
 //! [`EalPlan::notes`]; a flag that the operator gave after `--` is never added a second time, and his arguments come last.
 
-use thiserror::Error;
+use std::fmt;
 
+use crate::advice::Advice;
 use crate::defaults;
 use crate::lcores::{Lcore, LcoreList, MAX_LCORES};
 use crate::leftovers;
@@ -43,24 +44,24 @@ pub struct EalPlan {
     pub notes: Vec<String>,
     /// Lcores.
     pub lcores: LcorePlan,
+    /// The lcores with their CPUs, control's first; none when raw arguments say it.
+    pub placed: Vec<Lcore>,
     /// Memory.
     pub memory: Memory,
+    /// Memory that EAL needs, in MiB; 0 when raw arguments say it.
+    pub needed_mib: u64,
     /// Whether lcores share a CPU, so that a polling worker would starve the other.
     pub shares_cpu: bool,
     /// Sleep of a worker without work, in microseconds: as configured, or forced by `shares_cpu`; 0: it keeps polling.
     pub idle_sleep_us: u32,
 }
 
-/// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+/// Why a plan cannot be carried out on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EalError {
     /// The affinity mask could not be read and no lcores were given.
-    #[error("cannot find out which CPUs this process may use: name the lcores with -l")]
     NoCpus,
     /// An lcore was put on a CPU outside of the affinity mask.
-    #[error(
-        "CPU {cpu} of `{list}` is not among those that this process may use ({allowed}): change -l, or the affinity (taskset, AllowedCPUs=)"
-    )]
     CpuNotAllowed {
         /// The CPU.
         cpu: u16,
@@ -70,16 +71,40 @@ pub enum EalError {
         allowed: String,
     },
     /// `eal.huge = true`, but there are too few pages.
-    #[error(
-        "eal.huge is set, but {reason}: reserve hugepages (dpdk-hugepages.py --setup {needed_mib}M), or remove the key to run without"
-    )]
     NoHugepages {
         /// What is lacking.
         reason: String,
         /// Memory that the run needs.
         needed_mib: u64,
+        /// What reserves it.
+        command: String,
     },
 }
+
+impl EalError {
+    /// The words for it.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::NoCpus => Advice::new("cannot find out which CPUs this process may use", "bypassd run -l 0-1 ..."),
+            Self::CpuNotAllowed { cpu, list, allowed } => Advice::new(
+                format!("CPU {cpu} of `{list}` is not among those that this process may use ({allowed})"),
+                format!("bypassd run -l {allowed} ..."),
+            )
+            .or("give this process more CPUs (taskset, AllowedCPUs= of its unit)"),
+            Self::NoHugepages { reason, command, .. } => Advice::new(format!("eal.huge is set, but {reason}"), command)
+                .or("remove eal.huge, to run on ordinary memory where there are too few"),
+        }
+    }
+}
+
+impl fmt::Display for EalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.advice().fmt(f)
+    }
+}
+
+impl std::error::Error for EalError {}
 
 const LCORE_FLAGS: &[&str] = &["-l", "-c", "--lcores"];
 const MEMORY_FLAGS: &[&str] = &[
@@ -95,6 +120,8 @@ const MEMORY_FLAGS: &[&str] = &[
 /// EAL refuses --in-memory beside these, or they make no sense with it.
 const NOT_WITH_IN_MEMORY: &[&str] =
     &["--in-memory", "--legacy-mem", "--huge-dir", "--huge-unlink", "--proc-type", "--no-huge"];
+/// Mounts hugepages where EAL and systemd expect them.
+pub const MOUNT: &str = "mkdir -p /dev/hugepages && mount -t hugetlbfs -o pagesize=2M nodev /dev/hugepages";
 const DEVICE_FLAGS: &[&str] = &["--vdev", "-a", "--allow", "-b", "--block"];
 const PCI_FLAGS: &[&str] = &["-a", "--allow", "-b", "--block", "--no-pci"];
 
@@ -119,23 +146,33 @@ fn gave(extra: &[String], flags: &[&str]) -> bool {
 /// # Errors
 /// What was asked for cannot be had on this machine.
 pub fn plan(settings: &Settings, machine: &Machine) -> Result<EalPlan, EalError> {
+    let (plan, lacking) = draft(settings, machine);
+    lacking.into_iter().next().map_or(Ok(plan), Err)
+}
+
+/// Works out the vector that would do if the machine had what it lacks, and all that it lacks.
+#[must_use]
+pub fn draft(settings: &Settings, machine: &Machine) -> (EalPlan, Vec<EalError>) {
     let mut plan = EalPlan {
         args: vec!["bypassd".to_owned()],
         notes: Vec::new(),
         lcores: LcorePlan::Given,
+        placed: Vec::new(),
         memory: Memory::Given,
+        needed_mib: 0,
         shares_cpu: false,
         idle_sleep_us: settings.worker.idle_sleep_us,
     };
-    plan.place_lcores(settings, machine)?;
-    plan.place_memory(settings, machine)?;
+    let mut lacking = Vec::new();
+    lacking.extend(plan.place_lcores(settings, machine).err());
+    lacking.extend(plan.place_memory(settings, machine).err());
     plan.name_files(settings, machine);
     plan.name_devices(settings);
     if !settings.eal.extra.is_empty() {
         plan.note(format!("raw EAL arguments, last: {}", settings.eal.extra.join(" ")));
         plan.args.extend(settings.eal.extra.iter().cloned());
     }
-    Ok(plan)
+    (plan, lacking)
 }
 
 impl EalPlan {
@@ -153,9 +190,9 @@ impl EalPlan {
             self.note("lcores: as given after `--`");
             return Ok(());
         }
+        let allowed = settings.eal.lcores.as_ref().map_or(Ok(()), |list| check_cpus(list, machine));
         let lcores = match (&settings.eal.lcores, machine.allowed_cpus[..].split_first()) {
             (Some(list), _) => {
-                check_cpus(list, machine)?;
                 self.note(format!("lcores: {list} as asked; the first is control's, the others are workers"));
                 match list.lcores() {
                     [only] => self.share(&only.cpus),
@@ -182,6 +219,7 @@ impl EalPlan {
             }
         };
         self.shares_cpu = shares_cpu(&lcores);
+        self.placed.clone_from(&lcores);
         if self.shares_cpu {
             let sleep = if self.idle_sleep_us == 0 { defaults::SHARED_CPU_IDLE_SLEEP_US } else { self.idle_sleep_us };
             self.idle_sleep_us = sleep;
@@ -191,7 +229,7 @@ impl EalPlan {
         }
         if gave(extra, &["--main-lcore"]) {
             self.note("main lcore: as given after `--`");
-            return Ok(());
+            return allowed;
         }
         if let [control, workers @ ..] = &lcores[..] {
             // EAL's own choice would be the lowest id, not the first one named.
@@ -199,7 +237,7 @@ impl EalPlan {
             self.lcores =
                 LcorePlan::Chosen { control: control.id, workers: workers.iter().map(|lcore| lcore.id).collect() };
         }
-        Ok(())
+        allowed
     }
 
     /// Control and one worker on the same CPUs.
@@ -236,6 +274,7 @@ impl EalPlan {
             Some(mib) => u64::from(mib),
             None => self.needed_mib(settings, machine),
         };
+        self.needed_mib = needed;
         let lacking = match machine.hugepage_mib() {
             0 => Some("no hugepages are free".to_owned()),
             free if free < needed => Some(format!("{free} MiB of hugepages are free and {needed} MiB are needed")),
@@ -243,12 +282,17 @@ impl EalPlan {
             _ if !in_memory && !machine.hugetlbfs_mounted => Some("no hugetlbfs is mounted".to_owned()),
             _ => None,
         };
+        let command = if machine.hugepage_mib() < needed { machine.reserve_command(needed) } else { MOUNT.to_owned() };
         let why_ordinary = match (settings.eal.huge, lacking) {
             (Some(false), _) => Some("eal.huge is false".to_owned()),
-            (Some(true), Some(reason)) => return Err(EalError::NoHugepages { reason, needed_mib: needed }),
-            (None, Some(reason)) => Some(format!(
-                "{reason} (dpdk-hugepages.py --setup {needed}M reserves them; faster, and safer for NICs)"
-            )),
+            (Some(true), Some(reason)) => {
+                // For what else there is to say about this plan.
+                self.memory = Memory::Huge;
+                return Err(EalError::NoHugepages { reason, needed_mib: needed, command });
+            }
+            (None, Some(reason)) => {
+                Some(format!("{reason} (`{command}` makes it hugepages: faster, and safer for NICs)"))
+            }
             (_, None) => None,
         };
         match why_ordinary {
@@ -310,12 +354,8 @@ impl EalPlan {
             LcorePlan::Chosen { workers, .. } => workers.len(),
             LcorePlan::Given => machine.allowed_cpus.len().max(1),
         };
-        // RTE_MBUF_DEFAULT_BUF_SIZE, or what a frame of the MTU with two VLAN tags and its FCS takes behind the headroom of 128.
-        let data_room = (u64::from(settings.worker.mtu) + 14 + 8 + 4 + 128).max(2_048 + 128);
-        // struct rte_mbuf is 128 bytes, the pool's object header 64; both round up to cache lines.
-        let frame_bytes = data_room.next_multiple_of(64) + 128 + 64;
         let pools = u64::try_from(workers).unwrap_or(u64::MAX).saturating_add(1);
-        let bytes = frame_bytes.saturating_mul(u64::from(settings.worker.frames)).saturating_mul(pools);
+        let bytes = pool_bytes(settings).saturating_mul(pools);
         defaults::EAL_BASE_MIB + bytes.div_ceil(1 << 20)
     }
 
@@ -348,6 +388,16 @@ impl EalPlan {
             self.note("--no-pci: no PCI device was asked for, so none is touched");
         }
     }
+}
+
+/// What the frame buffers of one worker take.
+#[must_use]
+pub fn pool_bytes(settings: &Settings) -> u64 {
+    // RTE_MBUF_DEFAULT_BUF_SIZE, or what a frame of the MTU with two VLAN tags and its FCS takes behind the headroom of 128.
+    let data_room = (u64::from(settings.worker.mtu) + 14 + 8 + 4 + 128).max(2_048 + 128);
+    // struct rte_mbuf is 128 bytes, the pool's object header 64; both round up to cache lines.
+    let frame_bytes = data_room.next_multiple_of(64) + 128 + 64;
+    frame_bytes.saturating_mul(u64::from(settings.worker.frames))
 }
 
 fn check_cpus(list: &LcoreList, machine: &Machine) -> Result<(), EalError> {

@@ -1,12 +1,15 @@
 //! The control side of bypassd: everything slow that must never happen on a worker.
 //!
 //! It reads the command line and the configuration ([`args`], [`config`], [`settings`]), works out the EAL arguments for this machine
-//! ([`machine`], [`eal_args`]), and then watches over the workers ([`supervisor`], [`driver`]) and answers `bypassctl`
+//! ([`host`], [`machine`], [`eal_args`]), says what the machine lacks ([`check`]), then watches over the workers ([`supervisor`], [`driver`],
+//! [`stall`], [`watchdog`]), tells the service manager ([`manager`]), and answers `bypassctl`
 //! ([`protocol`], [`socket`], [`words`]). It knows the running dataplane only as a [`fleet::Fleet`].
 
 pub mod address;
+pub mod advice;
 pub mod appliance;
 pub mod args;
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod count;
@@ -16,9 +19,12 @@ pub mod device;
 pub mod driver;
 pub mod eal_args;
 pub mod fleet;
+pub mod grammar;
+pub mod host;
 pub mod lcores;
 pub mod leftovers;
 pub mod machine;
+pub mod manager;
 pub mod map_test;
 pub mod mistake;
 pub mod notice;
@@ -28,7 +34,9 @@ pub mod rules;
 pub mod settings;
 pub mod signals;
 pub mod socket;
+pub mod stall;
 pub mod startup;
 pub mod supervisor;
 pub mod tables;
+pub mod watchdog;
 pub mod words;

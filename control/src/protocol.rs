@@ -136,6 +136,9 @@ pub struct Worker {
     /// Share of the time that such turns took since somebody last asked, or since the start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub busy_percent: Option<f64>,
+    /// Times that its loop stood still for a while ([`crate::stall`]).
+    #[serde(default)]
+    pub stalls: u64,
 }
 
 /// What a worker is doing.
@@ -152,6 +155,23 @@ pub enum WorkerState {
     Stopped,
     /// Ended on its own.
     Failed,
+    /// Should poll, but its loop stands still.
+    Stalled,
+}
+
+impl WorkerState {
+    /// In lower case, as on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Polling => "polling",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Stalled => "stalled",
+        }
+    }
 }
 
 /// `show stats`: sums over all workers. `rx_frames` and `accounted_frames` are equal but for frames in work.
@@ -244,6 +264,14 @@ pub struct Session {
     /// Smoothed round trip, once measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rtt_us: Option<u64>,
+}
+
+impl Session {
+    /// Acknowledged bytes, in percent of the file.
+    #[must_use]
+    pub fn percent(&self) -> u128 {
+        (u128::from(self.acked_bytes) * 100).checked_div(u128::from(self.total_bytes)).unwrap_or(100)
+    }
 }
 
 /// `show files`.
@@ -386,10 +414,11 @@ mod tests {
             empty_polls: 5,
             busy_us: 6,
             busy_percent: None,
+            stalls: 7,
         };
         let text = serde_json::to_string(&worker).unwrap();
         assert!(text.contains(r#""state":"polling""#) && !text.contains("busy_percent"), "{text}");
-        assert!(text.contains(r#""busy_us":6"#), "{text}");
+        assert!(text.contains(r#""busy_us":6"#) && text.contains(r#""stalls":7"#), "{text}");
         assert_eq!(serde_json::from_str::<Worker>(&text).unwrap(), worker);
     }
 }

@@ -162,6 +162,8 @@ pub struct EalSettings {
     pub file_prefix: Option<String>,
     /// Whether DPDK's secondary processes may attach.
     pub secondary_processes: bool,
+    /// Whether a NIC through which the default route leads may be taken.
+    pub allow_default_route: bool,
     /// Raw arguments, last: the file's, then the command line's. No NUL and no `--` among them.
     pub extra: Vec<String>,
 }
@@ -364,6 +366,7 @@ impl Settings {
             memory_mib: eal.memory_mib,
             file_prefix: eal.file_prefix,
             secondary_processes: eal.secondary_processes,
+            allow_default_route: args.allow_default_route || eal.allow_default_route,
             extra: [eal.extra, args.eal].concat(),
         };
         let control = ControlSettings {

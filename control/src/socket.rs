@@ -1,6 +1,7 @@
 //! The server side of the control socket. Only those whom its permissions let in can reach it, none of them can hold it up for others for
 //! long, and two daemons never share one path.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use rustix::net::Shutdown;
-use thiserror::Error;
 
+use crate::advice::Advice;
 use crate::protocol::{REQUEST_MAX_BYTES, Refusal, RefusalCode, Reply, Request};
 use crate::settings::ControlSettings;
 
@@ -30,30 +31,24 @@ const REPLY_TIME: Duration = Duration::from_secs(5);
 pub type Handler = Arc<dyn Fn(Request) -> Reply + Send + Sync>;
 
 /// Why there is no control socket.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 pub enum SocketError {
     /// Somebody answers at this path, or is about to.
-    #[error("another bypassd answers at {}: stop it (bypassctl --control {0} stop), or choose another path with --control", path.display())]
     InUse {
         /// The path.
         path: PathBuf,
     },
     /// Something that is no socket is at this path; it is left alone.
-    #[error("{} is there and is no socket: move it away, or choose another path with --control", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
     /// The configured group does not exist.
-    #[error(
-        "control.group: there is no group `{group}` in /etc/group: create it (groupadd --system {group}), or name another"
-    )]
     NoSuchGroup {
         /// The name.
         group: String,
     },
     /// The system refuses something.
-    #[error("cannot {what} {}: {source}", path.display())]
     System {
         /// What was tried.
         what: &'static str,
@@ -62,6 +57,54 @@ pub enum SocketError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl SocketError {
+    /// The words for it; `None` where the system's own are all there is.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice> {
+        const ANOTHER_PATH: &str = "choose another path with --control";
+        match self {
+            Self::InUse { path } => {
+                let path = path.display();
+                let cause = format!("another bypassd answers at {path}");
+                Some(Advice::new(cause, format!("bypassctl --control {path} stop")).or(ANOTHER_PATH))
+            }
+            Self::NotASocket { path } => {
+                let path = path.display();
+                Some(
+                    Advice::new(format!("{path} is there and is no socket"), format!("mv {path} {path}.old"))
+                        .or(ANOTHER_PATH),
+                )
+            }
+            Self::NoSuchGroup { group } => Some(
+                Advice::new(
+                    format!("control.group: there is no group `{group}` in /etc/group"),
+                    format!("groupadd --system {group}"),
+                )
+                .or("name another"),
+            ),
+            Self::System { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::System { what, path, source } = self {
+            return write!(f, "cannot {what} {}: {source}", path.display());
+        }
+        self.advice().map_or(Ok(()), |advice| advice.fmt(f))
+    }
+}
+
+impl std::error::Error for SocketError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// The socket, answering until it is dropped; then it is gone from the file system too.
@@ -84,8 +127,8 @@ struct Clients {
     running: Vec<(UnixStream, JoinHandle<()>)>,
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("listener", &self.listener).finish_non_exhaustive()
     }
 }
@@ -244,7 +287,8 @@ fn lock(path: &Path) -> Result<File, SocketError> {
     }
 }
 
-fn lock_path(path: &Path) -> PathBuf {
+/// The file that a daemon keeps locked for as long as it has the path.
+pub(crate) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)
@@ -291,7 +335,8 @@ fn bind_closed(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// A number, or a name in a file of the format of group(5).
-fn group_id(group: &str, file: &Path) -> Result<u32, SocketError> {
+/// The number of a group.
+pub(crate) fn group_id(group: &str, file: &Path) -> Result<u32, SocketError> {
     if let Ok(id) = group.parse() {
         return Ok(id);
     }

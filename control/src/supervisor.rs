@@ -135,6 +135,12 @@ impl Supervisor {
         actions
     }
 
+    /// Whether the end has begun: nothing but it can follow.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        !matches!(self.phase, Phase::Running { .. })
+    }
+
     fn obey(&mut self, now: Duration, order: Order, actions: &mut Vec<Action>) {
         match (self.phase, order) {
             (Phase::Running { .. }, Order::Signal(name)) => self.drain(now, name, actions),

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::protocol::{Body, Drops, Files, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers};
+use crate::ctl::PortRate;
+use crate::protocol::{Body, Drops, Files, PortStats, Session, Sessions, Stats, Workers};
 
 /// A column's alignment: words to the left, numbers to the right.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Align {
+pub(crate) enum Align {
+    /// Words.
     Left,
+    /// Numbers.
     Right,
 }
 use Align::{Left, Right};
@@ -26,7 +29,8 @@ pub fn escaped(text: &str) -> String {
     shown
 }
 
-fn table(out: &mut dyn Write, header: &[(&str, Align)], rows: &[Vec<String>]) -> io::Result<()> {
+/// Writes a header and rows in columns of one width each.
+pub(crate) fn table(out: &mut dyn Write, header: &[(&str, Align)], rows: &[Vec<String>]) -> io::Result<()> {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| escaped(cell)).collect()).collect();
     let widths: Vec<usize> = header
         .iter()
@@ -60,21 +64,11 @@ pub fn write(out: &mut dyn Write, body: &Body) -> io::Result<()> {
         Body::Sessions(sessions) => write_sessions(out, sessions),
         Body::Files(files) => write_files(out, files),
         Body::Drops(drops) => write_drops(out, drops),
-        Body::Ports(ports) => ports.ports.iter().try_for_each(|port| write_port(out, port)),
+        Body::Ports(ports) => write_ports(out, &ports.ports, &[]),
         Body::Accepted(accepted) => {
             let message = escaped(&accepted.message);
             writeln!(out, "{message} ({} transfer(s) running)", accepted.live_sessions)
         }
-    }
-}
-
-fn state(worker: &Worker) -> &'static str {
-    match worker.state {
-        WorkerState::Starting => "starting",
-        WorkerState::Polling => "polling",
-        WorkerState::Draining => "draining",
-        WorkerState::Stopped => "stopped",
-        WorkerState::Failed => "failed",
     }
 }
 
@@ -90,6 +84,7 @@ fn write_workers(out: &mut dyn Write, workers: &Workers) -> io::Result<()> {
         ("polls", Right),
         ("empty-polls", Right),
         ("busy-%", Right),
+        ("stalls", Right),
     ];
     let rows: Vec<Vec<String>> = workers
         .workers
@@ -99,7 +94,7 @@ fn write_workers(out: &mut dyn Write, workers: &Workers) -> io::Result<()> {
             vec![
                 worker.id.to_string(),
                 worker.lcore.to_string(),
-                state(worker).to_owned(),
+                worker.state.name().to_owned(),
                 ports.join(","),
                 worker.sessions.to_string(),
                 worker.rx_frames.to_string(),
@@ -107,6 +102,7 @@ fn write_workers(out: &mut dyn Write, workers: &Workers) -> io::Result<()> {
                 worker.polls.to_string(),
                 worker.empty_polls.to_string(),
                 worker.busy_percent.map_or_else(|| "-".to_owned(), |busy| format!("{busy:.1}")),
+                worker.stalls.to_string(),
             ]
         })
         .collect();
@@ -150,13 +146,12 @@ fn write_stats(out: &mut dyn Write, stats: &Stats) -> io::Result<()> {
     }
     for port in &stats.ports {
         writeln!(out)?;
-        write_port(out, port)?;
+        write_port(out, port, None)?;
     }
     Ok(())
 }
 
 fn session_row(session: &Session) -> Vec<String> {
-    let percent = (u128::from(session.acked_bytes) * 100).checked_div(u128::from(session.total_bytes)).unwrap_or(100);
     vec![
         session.client.clone(),
         session.file.clone(),
@@ -165,7 +160,7 @@ fn session_row(session: &Session) -> Vec<String> {
         session.tid.to_string(),
         format!("{}x{}", session.blksize, session.windowsize),
         format!("{}/{}", session.acked_blocks, session.total_blocks),
-        percent.to_string(),
+        session.percent().to_string(),
         session.resent_blocks.to_string(),
         session.age_seconds.to_string(),
         session.rtt_us.map_or_else(|| "-".to_owned(), |rtt| rtt.to_string()),
@@ -227,8 +222,17 @@ fn write_drops(out: &mut dyn Write, drops: &Drops) -> io::Result<()> {
     writeln!(out, "{} frame(s) dropped", drops.total)
 }
 
+/// Ports' counters, each with its rate where there is one at its place.
+///
+/// # Errors
+/// `out` cannot be written to.
+pub fn write_ports(out: &mut dyn Write, ports: &[PortStats], rates: &[Option<PortRate>]) -> io::Result<()> {
+    let rate = |at: usize| rates.get(at).copied().flatten();
+    ports.iter().enumerate().try_for_each(|(at, port)| write_port(out, port, rate(at)))
+}
+
 /// In testpmd's shape, with what it shows elsewhere on the first line.
-fn write_port(out: &mut dyn Write, port: &PortStats) -> io::Result<()> {
+fn write_port(out: &mut dyn Write, port: &PortStats, rate: Option<PortRate>) -> io::Result<()> {
     writeln!(out, "  {:#<24} NIC statistics for port {:<2} {:#<24}", "", port.port, "")?;
     let speed = port.link.speed_mbps.map_or_else(String::new, |speed| format!(" {speed} Mbit/s"));
     writeln!(
@@ -252,6 +256,12 @@ fn write_port(out: &mut dyn Write, port: &PortStats) -> io::Result<()> {
         "  TX-packets: {:<10} TX-errors: {:<10} TX-bytes:  {}",
         port.tx_packets, port.tx_errors, port.tx_bytes
     )?;
+    if let Some(rate) = rate {
+        writeln!(out)?;
+        writeln!(out, "  Throughput (since last show)")?;
+        writeln!(out, "  Rx-pps: {:>14.0}          Rx-bps: {:>14.0}", rate.rx_pps, rate.rx_bps)?;
+        writeln!(out, "  Tx-pps: {:>14.0}          Tx-bps: {:>14.0}", rate.tx_pps, rate.tx_bps)?;
+    }
     writeln!(out, "  {:#<76}", "")
 }
 

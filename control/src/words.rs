@@ -1,97 +1,77 @@
-//! The words of `bypassctl`: what they mean, and what the daemon answers to them. Reads counters and passes
-//! orders on.
+//! The words of `bypassctl`: one table of what can be said, how the daemon answers it and how bypassctl reads the answer. What is
+//! said at its command line, at its prompt and in its files is read here, and nowhere else.
+
+mod answers;
+mod table;
 
 use crossbeam::channel::Sender;
-use thiserror::Error;
+
+pub use table::WORDS;
 
 use crate::fleet::Fleet;
-use crate::mistake::nearest;
-use crate::protocol::{Accepted, Body, LIST_LIMIT, Ports, Refusal, RefusalCode, Reply, Request};
+use crate::grammar::{self, Arguments, Expected, Form, WordsError};
+use crate::protocol::{Body, Refusal, RefusalCode, Reply, Request};
 use crate::supervisor::Order;
 
-/// Everything that can be said, with what it does; help and errors are made from it.
-pub const KNOWN: &[(&[&str], &str)] = &[
-    (&["show", "workers"], "lcores, what they do and how much"),
-    (&["show", "stats"], "frames and transfers, summed up"),
-    (&["show", "sessions"], "running transfers"),
-    (&["show", "files"], "what is served"),
-    (&["show", "drops"], "why frames were dropped"),
-    (&["show", "port", "stats", "all"], "the ports' own counters; a port number in place of `all` shows one"),
-    (&["drain"], "refuse new requests, let running transfers finish, then end"),
-    (&["stop"], "end now; running transfers are cut off"),
-];
+/// What an answer is made from.
+pub struct Asked<'a> {
+    /// The running dataplane.
+    pub fleet: &'a dyn Fleet,
+    /// Where orders go.
+    pub orders: &'a Sender<Order>,
+}
 
-/// What was said.
+/// The daemon's side of a word.
+#[derive(Clone, Copy)]
+pub struct Asks {
+    /// Makes the answer.
+    pub answer: fn(&Asked<'_>, &Arguments) -> Result<Body, Refusal>,
+    /// Reads it at the other end. Fails when the daemon is of another version.
+    pub decode: fn(serde_json::Value) -> Result<Body, serde_json::Error>,
+}
+
+/// What bypassctl does by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// `show workers`.
-    ShowWorkers,
-    /// `show stats`.
-    ShowStats,
-    /// `show sessions`.
-    ShowSessions,
-    /// `show files`.
-    ShowFiles,
-    /// `show drops`.
-    ShowDrops,
-    /// `show port stats all`.
-    ShowAllPorts,
-    /// `show port stats N`.
-    ShowPort(u16),
-    /// `drain`.
-    Drain,
-    /// `stop`.
-    Stop,
+pub enum Local {
+    /// Shows what can be said.
+    Help,
+    /// Says no more.
+    Quit,
+    /// Says the lines of a file.
+    Load,
+    /// Shows what happens now, again and again.
+    Top,
 }
 
-/// Words that mean nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum WordsError {
-    /// A word that is not known at its place.
-    #[error("unknown word `{}`{}", .word.escape_default(), after(.before))]
-    Unknown {
-        /// The word.
-        word: String,
-        /// Those before it, which are known.
-        before: String,
-        /// Those that could stand in its place.
-        known: Vec<&'static str>,
-    },
-    /// It ends too early.
-    #[error("something is missing{}", after(.before))]
-    Unfinished {
-        /// What there is; empty for nothing at all.
-        before: String,
-        /// Words that could follow.
-        known: Vec<&'static str>,
-    },
-    /// It goes on too long.
-    #[error("`{}` is too much{}", .word.escape_default(), after(.before))]
-    TooMuch {
-        /// The first word too many.
-        word: String,
-        /// The command before it.
-        before: String,
-    },
+/// Who acts on a word.
+#[derive(Clone, Copy)]
+pub enum Does {
+    /// The daemon.
+    Asks(Asks),
+    /// bypassctl.
+    Local(Local),
 }
 
-fn after(before: &str) -> String {
-    if before.is_empty() { String::new() } else { format!(" after `{before}`") }
+/// One entry of the table.
+#[derive(Clone, Copy)]
+pub struct Word {
+    /// How it is said, and its line of help.
+    pub form: Form,
+    /// What it does.
+    pub does: Does,
 }
 
-impl WordsError {
-    /// What could be said instead.
-    #[must_use]
-    pub fn help(&self) -> String {
-        match self {
-            Self::Unknown { word, known, .. } => match nearest(word, known) {
-                Some(near) => format!("did you mean `{near}`? known here: {}", known.join(", ")),
-                None => format!("known here: {}", known.join(", ")),
-            },
-            Self::Unfinished { known, .. } => format!("known here: {}", known.join(", ")),
-            Self::TooMuch { before, .. } => format!("say only `{before}`"),
-        }
-    }
+/// Words that were understood.
+#[derive(Clone)]
+pub struct Command {
+    /// Which.
+    pub word: &'static Word,
+    /// Their values.
+    pub arguments: Arguments,
+}
+
+fn forms() -> impl Iterator<Item = &'static Form> {
+    WORDS.iter().map(|word| &word.form)
 }
 
 impl Command {
@@ -100,65 +80,36 @@ impl Command {
     /// # Errors
     /// They mean nothing; the error says what is known at the first wrong place.
     pub fn parse(words: &[String]) -> Result<Self, WordsError> {
-        let parts: Vec<&str> = words.iter().map(String::as_str).collect();
-        let command = match parts[..] {
-            ["show", "workers"] => Self::ShowWorkers,
-            ["show", "stats"] => Self::ShowStats,
-            ["show", "sessions"] => Self::ShowSessions,
-            ["show", "files"] => Self::ShowFiles,
-            ["show", "drops"] => Self::ShowDrops,
-            ["show", "port", "stats", "all"] => Self::ShowAllPorts,
-            ["show", "port", "stats", number] if number.parse::<u16>().is_ok() => {
-                Self::ShowPort(number.parse().unwrap_or_default())
-            }
-            ["drain"] => Self::Drain,
-            ["stop"] => Self::Stop,
-            _ => return Err(explain(&parts)),
-        };
-        Ok(command)
-    }
-
-    /// The body that a reply to this has.
-    ///
-    /// # Errors
-    /// The daemon sent something else, so it is of another version.
-    pub fn decode(self, value: serde_json::Value) -> Result<Body, serde_json::Error> {
-        Ok(match self {
-            Self::ShowWorkers => Body::Workers(serde_json::from_value(value)?),
-            Self::ShowStats => Body::Stats(serde_json::from_value(value)?),
-            Self::ShowSessions => Body::Sessions(serde_json::from_value(value)?),
-            Self::ShowFiles => Body::Files(serde_json::from_value(value)?),
-            Self::ShowDrops => Body::Drops(serde_json::from_value(value)?),
-            Self::ShowAllPorts | Self::ShowPort(_) => Body::Ports(serde_json::from_value(value)?),
-            Self::Drain | Self::Stop => Body::Accepted(serde_json::from_value(value)?),
-        })
+        let (at, arguments) = grammar::read(forms(), words)?;
+        Ok(Self { word: &WORDS[at], arguments })
     }
 }
 
-/// Finds the first word that no known command has at its place.
-fn explain(parts: &[&str]) -> WordsError {
-    for at in 0..=parts.len() {
-        let before = parts[..at].join(" ");
-        let mut known: Vec<&'static str> = Vec::new();
-        for (command, _) in KNOWN {
-            if let Some(next) = command.get(at)
-                && command[..at] == parts[..at]
-                && !known.contains(next)
-            {
-                known.push(next);
-            }
-        }
-        match parts.get(at) {
-            None => return WordsError::Unfinished { before, known },
-            Some(word) if known.is_empty() => return WordsError::TooMuch { word: (*word).to_owned(), before },
-            Some(word) if !known.contains(word) => {
-                return WordsError::Unknown { word: (*word).to_owned(), before, known };
-            }
-            Some(_) => {}
-        }
-    }
-    WordsError::Unfinished { before: parts.join(" "), known: Vec::new() }
+/// What may follow these words.
+#[must_use]
+pub fn expected(words: &[String]) -> Vec<Expected> {
+    grammar::expected(forms(), words)
 }
+
+/// One line for each thing that can be said and begins with these words; none when nothing does.
+#[must_use]
+pub fn help(words: &[String]) -> Vec<String> {
+    let lines: Vec<(String, &str)> =
+        forms().filter(|form| form.begins_with(words)).map(|form| (form.to_string(), form.help)).collect();
+    // A long form must not push the help of all others to the right.
+    let width = lines.iter().map(|(form, _)| form.len()).filter(|&len| len <= HELP_COLUMN).max().unwrap_or(0);
+    let line = |(form, help): &(String, &str)| {
+        if form.len() > width {
+            format!("  {form}\n  {:width$}  {help}", "")
+        } else {
+            format!("  {form:width$}  {help}")
+        }
+    };
+    lines.iter().map(line).collect()
+}
+
+/// Longest form that has its help beside it, in characters.
+const HELP_COLUMN: usize = 34;
 
 /// Answers one request.
 pub fn answer(request: &Request, fleet: &dyn Fleet, orders: &Sender<Order>) -> Reply {
@@ -166,67 +117,17 @@ pub fn answer(request: &Request, fleet: &dyn Fleet, orders: &Sender<Order>) -> R
         Ok(command) => command,
         Err(error) => return Reply::Error(Refusal::new(RefusalCode::UnknownWords, error.to_string(), error.help())),
     };
-    let body = match command {
-        Command::ShowWorkers => Body::Workers(fleet.workers()),
-        Command::ShowStats => Body::Stats(fleet.stats()),
-        Command::ShowSessions => Body::Sessions(fleet.sessions(LIST_LIMIT)),
-        Command::ShowFiles => Body::Files(fleet.files(LIST_LIMIT)),
-        Command::ShowDrops => Body::Drops(fleet.drops()),
-        Command::ShowAllPorts => Body::Ports(Ports { ports: fleet.ports() }),
-        Command::ShowPort(number) => {
-            let ports: Vec<_> = fleet.ports().into_iter().filter(|port| port.port == number).collect();
-            if ports.is_empty() {
-                let message = format!("there is no port {number}");
-                return Reply::Error(Refusal::new(RefusalCode::NotFound, message, "show port stats all"));
-            }
-            Body::Ports(Ports { ports })
+    match command.word.does {
+        Does::Asks(asks) => match (asks.answer)(&Asked { fleet, orders }, &command.arguments) {
+            Ok(body) => Reply::Ok(body),
+            Err(refusal) => Reply::Error(refusal),
+        },
+        Does::Local(_) => {
+            let message = format!("`{}` is for bypassctl itself", command.word.form);
+            Reply::Error(Refusal::new(RefusalCode::UnknownWords, message, "say it to bypassctl, not to the socket"))
         }
-        Command::Drain => return order(fleet, orders, Order::Drain, "draining, then ending"),
-        Command::Stop => return order(fleet, orders, Order::Stop, "ending now"),
-    };
-    Reply::Ok(body)
-}
-
-fn order(fleet: &dyn Fleet, orders: &Sender<Order>, order: Order, message: &str) -> Reply {
-    let live_sessions = fleet.live_sessions();
-    match orders.try_send(order) {
-        Ok(()) => Reply::Ok(Body::Accepted(Accepted { message: message.to_owned(), live_sessions })),
-        Err(_) => Reply::Error(Refusal::new(RefusalCode::Ending, "bypassd is already ending", "show workers")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Command, WordsError> {
-        Command::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn every_known_command_is_understood() {
-        for (words, _) in KNOWN {
-            assert!(parse(&words.join(" ")).is_ok(), "{words:?}");
-        }
-        assert_eq!(parse("show port stats 3"), Ok(Command::ShowPort(3)));
-    }
-
-    #[test]
-    fn an_error_names_the_first_wrong_word_and_what_is_known_there() {
-        for (text, message, help) in [
-            ("", "something is missing", "known here: show, drain, stop"),
-            ("shwo stats", "unknown word `shwo`", "did you mean `show`? known here: show, drain, stop"),
-            ("show worker", "unknown word `worker` after `show`", "did you mean `workers`?"),
-            ("show", "something is missing after `show`", "workers, stats, sessions, files, drops, port"),
-            ("show port", "something is missing after `show port`", "known here: stats"),
-            ("show port stats x", "unknown word `x` after `show port stats`", "known here: all"),
-            ("drain now", "`now` is too much after `drain`", "say only `drain`"),
-            ("show port stats all 1", "`1` is too much after `show port stats all`", "say only `show port stats all`"),
-            ("show\u{1b}[2J", "unknown word `show\\u{1b}[2J`", "known here"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert_eq!(error.to_string(), message, "{text}");
-            assert!(error.help().contains(help), "{text}: {}", error.help());
-        }
-    }
-}
+mod tests;

@@ -18,15 +18,15 @@ fn example(name: &str) -> PathBuf {
 fn machine() -> Machine {
     Machine {
         allowed_cpus: (0..8).collect(),
-        hugepages: vec![Hugepages { page_kib: 2048, available: 512 }],
+        hugepages: vec![Hugepages { page_kib: 2048, total: 512, available: 512 }],
         hugetlbfs_mounted: true,
         pid: 7,
     }
 }
 
 fn launch(words: &[&str]) -> Result<Launch, StartupError> {
-    let Cli { command: Command::Run(args) } =
-        Cli::try_parse_from([&["bypassd", "run"], words].concat()).expect("the words are right");
+    let cli = Cli::try_parse_from([&["bypassd", "run"], words].concat()).expect("the words are right");
+    let Command::Run(args) = cli.command else { panic!("it runs") };
     prepare(args, &Environment { is_root: true, ..Environment::default() }, &machine())
 }
 
@@ -75,8 +75,9 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!(values.worker, WorkerSettings::default());
     assert_eq!((values.control.mode, values.root.as_deref()), (0o600, Some(Path::new("/tftp"))));
     assert!(values.eal.vdev.is_empty() && values.eal.extra.is_empty() && !values.eal.secondary_processes);
-    // 9 limits, 5 timers, 2 of names, 6 of the worker; root; 3 of EAL; mode and group.
-    assert_eq!(shown, 28);
+    assert!(!values.eal.allow_default_route);
+    // 9 limits, 5 timers, 2 of names, 6 of the worker; root; 4 of EAL; mode and group.
+    assert_eq!(shown, 29);
 }
 
 fn message(text: &str, words: &[&str]) -> (String, u8) {

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -244,7 +244,7 @@ fn bypassctl_gives_orders() {
 
 #[test]
 fn bypassctl_explains_wrong_words_without_a_daemon() {
-    for words in [&["show", "worker"][..], &[], &["reboot"]] {
+    for words in [&["show", "worker"][..], &["reboot"]] {
         let output = bypassctl(Path::new("/nonexistent/control.sock"), words);
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(text(&output.stderr).contains("known here"), "{}", text(&output.stderr));
@@ -275,4 +275,52 @@ fn bypassctl_says_how_to_mend_what_keeps_it_out() {
     server.join().unwrap();
     assert_eq!(answer.status.code(), Some(1));
     assert!(text(&answer.stderr).contains("does not speak this protocol"), "{}", text(&answer.stderr));
+}
+
+#[test]
+fn bypassctl_says_the_lines_of_a_pipe_and_of_a_file() {
+    let daemon = daemon();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bypassctl"))
+        .arg("--control")
+        .arg(&daemon.path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines =
+        b"# two shows, between which rates are known\nshow port stats 0\n\nshow port stats all\nshow prot\nstop\n";
+    child.stdin.take().unwrap().write_all(lines).unwrap();
+    let piped = child.wait_with_output().unwrap();
+    assert_eq!(piped.status.code(), Some(2));
+    assert_eq!(text(&piped.stdout).matches("RX-packets: 20").count(), 2);
+    assert_eq!(text(&piped.stdout).matches("Rx-pps:").count(), 1, "{}", text(&piped.stdout));
+    assert!(text(&piped.stderr).starts_with("bypassctl: stdin:5: unknown word `prot` after `show`"));
+    assert!(daemon.orders.is_empty(), "it stopped before `stop`");
+
+    let file = daemon.path.with_extension("txt");
+    fs::write(&file, "show port stats 7\nstop\n").unwrap();
+    let failed = bypassctl(&daemon.path, &["--file", file.to_str().unwrap()]);
+    assert_eq!(failed.status.code(), Some(1));
+    let place = format!("{}:1: there is no port 7", file.display());
+    assert!(text(&failed.stderr).contains(&place), "{}", text(&failed.stderr));
+    assert!(daemon.orders.is_empty());
+    let gone_on = bypassctl(&daemon.path, &["--keep-going", "load", file.to_str().unwrap()]);
+    assert_eq!((gone_on.status.code(), daemon.orders.try_recv()), (Some(1), Ok(Order::Stop)));
+}
+
+#[test]
+fn top_prints_a_record_per_interval_where_there_is_no_terminal() {
+    let daemon = daemon();
+    let output = bypassctl(&daemon.path, &["--json", "top", "1", "frames", "2"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let records: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("one record per line")).collect();
+    assert_eq!(records.len(), 2);
+    assert!(records.iter().all(|record| record["interval_seconds"].as_f64().is_some_and(|seconds| seconds >= 1.0)));
+    assert_eq!(records[1]["workers"][0]["state"], "polling");
+    let people = bypassctl(&daemon.path, &["top", "frames", "1"]);
+    assert!(text(&people.stdout).contains("rx-pps") && !text(&people.stdout).contains('\u{1b}'));
+    let nobody = bypassctl(Path::new("/nonexistent/control.sock"), &["top"]);
+    assert_eq!(nobody.status.code(), Some(1));
 }

@@ -8,15 +8,21 @@ use std::time::Duration;
 
 use control::driver::{ORDERS, supervise};
 use control::fleet::WorkerFailure;
+use control::manager::ServiceManager;
 use control::supervisor::{Order, Outcome, Policy};
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Sender, bounded, unbounded};
 use support::FakeFleet;
 
 struct End {
     outcome: Outcome,
     out: String,
     log: String,
+    /// What the service manager was told, as systemd reads it.
+    told: Vec<String>,
 }
+
+/// Of the service manager's watchdog, which is fed twice as often.
+const WATCHDOG: Duration = Duration::from_millis(40);
 
 fn start(fleet: &Arc<FakeFleet>, drain: Duration) -> (Sender<Order>, thread::JoinHandle<End>) {
     let (orders, receiver) = bounded(ORDERS);
@@ -24,9 +30,14 @@ fn start(fleet: &Arc<FakeFleet>, drain: Duration) -> (Sender<Order>, thread::Joi
     let policy = Policy { drain, stop: Duration::from_millis(200), exit_when_idle: None };
     let run = thread::spawn(move || {
         let (mut out, mut log) = (Vec::new(), Vec::new());
-        let outcome = supervise(&*fleet, &receiver, policy, &mut out, &mut log).expect("a vector takes all");
+        let (teller, told) = unbounded();
+        let mut manager = ServiceManager::new(Some(WATCHDOG), move |states| {
+            states.iter().for_each(|state| teller.send(state.to_string()).expect("there is room"));
+        });
+        let outcome =
+            supervise(&*fleet, &receiver, policy, &mut manager, &mut out, &mut log).expect("a vector takes all");
         let text = |bytes| String::from_utf8(bytes).expect("only text is written");
-        End { outcome, out: text(out), log: text(log) }
+        End { outcome, out: text(out), log: text(log), told: told.try_iter().collect() }
     });
     (orders, run)
 }
@@ -53,6 +64,53 @@ fn a_signal_lets_transfers_finish_and_ends_with_success() {
     assert_eq!(end.outcome, Outcome::AsAsked);
     assert_eq!(end.out, "bypassd ready: 2 worker(s) polling on lcore 1,2, 1 files, 14280 bytes\n");
     assert_eq!((fleet.scene().drained, fleet.scene().stopped), (1, 1));
+}
+
+#[test]
+fn the_service_manager_hears_of_ready_and_of_the_end() {
+    let fleet = Arc::new(FakeFleet::new(2));
+    let (orders, run) = start(&fleet, Duration::from_secs(60));
+    until(|| fleet.scene().polls[0] > 20);
+    orders.send(Order::Signal("SIGTERM")).unwrap();
+    until(|| fleet.scene().drained == 1);
+    fleet.change(|scene| scene.live_sessions = 0);
+    let told = run.join().unwrap().told;
+    assert_eq!(told[..2], ["READY=1", "STATUS=serving: 2 worker(s), 2 transfer(s) running"]);
+    let stopping = told.iter().position(|message| message == "STOPPING=1").expect("said");
+    assert!(told[stopping + 2].starts_with("STATUS=ending: 2 worker(s), "), "{told:?}");
+    assert!(told[2..stopping].iter().all(|message| message == "WATCHDOG=1") && stopping > 3, "{told:?}");
+    assert_eq!(told.iter().filter(|message| *message == "STOPPING=1").count(), 1);
+    assert_eq!(told[told.len() - 2..], ["WATCHDOG=1", "STATUS=ended as asked"]);
+}
+
+#[test]
+fn a_stalled_worker_is_reported_and_starves_the_watchdog() {
+    let fleet = Arc::new(FakeFleet::new(0));
+    fleet.change(|scene| scene.stuck[1] = true);
+    let (orders, run) = start(&fleet, Duration::ZERO);
+    until(|| !fleet.scene().stalls.is_empty());
+    let polls = fleet.scene().polls[0];
+    until(|| fleet.scene().polls[0] > polls + 20);
+    orders.send(Order::Stop).unwrap();
+    let end = run.join().unwrap();
+    let fed = end.told.iter().filter(|message| *message == "WATCHDOG=1").count();
+    // The first time there is nothing to compare with, and at the end; thirty looks would have been ten meals or more.
+    assert_eq!(fed, 2, "{:?}", end.told);
+    assert_eq!(fleet.scene().stalls, [(1, true)]);
+    assert!(end.log.contains("worker 1 on lcore 2 stalls: no turn of its loop for "), "{}", end.log);
+}
+
+#[test]
+fn a_worker_that_returns_is_reported_too() {
+    let fleet = Arc::new(FakeFleet::new(0));
+    let (orders, run) = start(&fleet, Duration::ZERO);
+    fleet.change(|scene| scene.stuck[0] = true);
+    until(|| fleet.scene().stalls == [(0, true)]);
+    fleet.change(|scene| scene.stuck[0] = false);
+    until(|| fleet.scene().stalls == [(0, true), (0, false)]);
+    orders.send(Order::Stop).unwrap();
+    let end = run.join().unwrap();
+    assert!(end.log.contains("worker 0 on lcore 1 is back after a stall of "), "{}", end.log);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod ahead;
 mod answers;
 mod clients;
 mod envelope;
+mod finished;
 mod generations;
 mod interface;
 mod limits;
@@ -19,6 +20,7 @@ mod serve;
 mod template;
 mod view;
 
+pub use finished::{Finished, NAME_KEPT, Refused};
 pub use interface::{ADDRESSES_MAX, Interface, LocalAddress, TooManyAddresses};
 pub use neighbours::{Neighbour, Neighbours};
 pub use outcome::{Fate, Outcome};
@@ -194,12 +196,18 @@ impl Engine {
         }
         match self.answering {
             Answering::Ourselves => self.on_other(now, &parsed, frame, out),
-            Answering::Kernel => self.beside_kernel(&parsed, frame, out),
+            Answering::Kernel => self.beside_kernel(now, &parsed, frame, out),
         }
     }
 
     /// What is not UDP to us, where a kernel answers: everything is the kernel's but an ICMP error about a session of ours.
-    fn beside_kernel<O: Output>(&mut self, parsed: &Parsed, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+    fn beside_kernel<O: Output>(
+        &mut self,
+        now: Instant,
+        parsed: &Parsed,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Option<Outcome> {
         let quoted = match &parsed.packet {
             Packet::Icmpv4 {
                 message: icmpv4::Message::DestinationUnreachable { code: icmpv4::PORT_UNREACHABLE, quoted },
@@ -213,7 +221,7 @@ impl Engine {
         };
         match quoted.map(|quoted| (quoted, self.owner_of_quoted(quoted))) {
             Some((_, Some(owner))) if self.is_other_worker(owner) => hand_over(owner, frame, out),
-            Some((quoted, Some(_))) if self.on_unreachable(quoted, out) == Outcome::Unreachable => {
+            Some((quoted, Some(_))) if self.on_unreachable(now, quoted, out) == Outcome::Unreachable => {
                 Some(Outcome::Unreachable)
             }
             _ => Some(to_kernel(frame, out)),
@@ -286,7 +294,7 @@ impl Engine {
                         code: icmpv4::PORT_UNREACHABLE,
                         quoted: Some(quoted),
                     } => {
-                        return self.route_unreachable(quoted, frame, out);
+                        return self.route_unreachable(now, quoted, frame, out);
                     }
                     _ => Outcome::IcmpOther,
                 }
@@ -325,17 +333,23 @@ impl Engine {
             icmpv6::Message::DestinationUnreachable { code: icmpv6::PORT_UNREACHABLE, quoted: Some(quoted) }
                 if unicast =>
             {
-                return self.route_unreachable(quoted, frame, out);
+                return self.route_unreachable(now, quoted, frame, out);
             }
             _ => Outcome::IcmpOther,
         })
     }
 
     /// An ICMP error belongs to the worker that owns the TID which it quotes.
-    fn route_unreachable<O: Output>(&mut self, quoted: &Flow, frame: O::Frame, out: &mut O) -> Option<Outcome> {
+    fn route_unreachable<O: Output>(
+        &mut self,
+        now: Instant,
+        quoted: &Flow,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Option<Outcome> {
         match self.owner_of_quoted(quoted) {
             Some(owner) if self.is_other_worker(owner) => hand_over(owner, frame, out),
-            _ => Some(self.on_unreachable(quoted, out)),
+            _ => Some(self.on_unreachable(now, quoted, out)),
         }
     }
 

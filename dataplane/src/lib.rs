@@ -3,6 +3,7 @@
 //! Arrows point one way: `worker` drives an `engine` with frames from a `port`; the engine knows `wire`, `tftp`, `session` and
 //! `files`; `dpdk` implements `port` and knows nothing of any protocol. Without the feature `dpdk` the crate has no FFI at all.
 
+mod counter;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod engine;

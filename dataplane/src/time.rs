@@ -10,6 +10,22 @@ pub struct Instant {
     millis_ceil: u32,
 }
 
+/// One reading of a clock: the moment, and the same one finer, for measuring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The moment.
+    pub now: Instant,
+    /// Nanoseconds since the same origin.
+    pub nanos: u64,
+}
+
+/// A clock that tells microseconds only.
+impl From<Instant> for Reading {
+    fn from(now: Instant) -> Self {
+        Self { now, nanos: now.micros() * 1_000 }
+    }
+}
+
 /// A length of time in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(u64);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use control::device::{PciDevice, Vdev};
+use control::host::Host;
 use control::lcores::LcoreList;
 use control::leftovers;
 use control::machine::Machine;
@@ -77,7 +78,7 @@ pub(crate) fn open(
     mtu: u16,
     extra: &[String],
 ) -> Result<Opened, PortError> {
-    let args = eal_args(wanted, lcores, mtu, extra, &Machine::look())?;
+    let args = eal_args(wanted, lcores, mtu, extra, &Machine::look(&Host::this()))?;
     eprintln!("EAL arguments: {}", args.join(" "));
     let eal = Eal::init(&args)?;
     let name = match wanted {
@@ -169,7 +170,7 @@ mod tests {
     use control::machine::Hugepages;
 
     fn args(device: &str, lcores: Option<&str>, extra: &[&str], pages: u64) -> Result<String, PortError> {
-        let hugepages = vec![Hugepages { page_kib: 2_048, available: pages }];
+        let hugepages = vec![Hugepages { page_kib: 2_048, available: pages, total: pages }];
         let machine = Machine { allowed_cpus: vec![3, 4], hugepages, hugetlbfs_mounted: false, pid: 7 };
         let wanted = match device.parse() {
             Ok(vdev) => Wanted::Virtual(vdev),

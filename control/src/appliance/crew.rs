@@ -1,6 +1,7 @@
 //! Engines and workers out of the settings, and their launch: everything is allocated here, before the first poll.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,16 @@ pub(super) struct Member {
     /// One per port.
     pub(super) counters: Vec<Arc<LaneCounters>>,
     pub(super) letters: LetterBox,
+    pub(super) stalls: StallNote,
     /// What it died of.
     pub(super) failure: Arc<OnceLock<String>>,
+}
+
+/// What supervision found out about a worker's loop.
+#[derive(Debug, Default)]
+pub(super) struct StallNote {
+    pub(super) now: AtomicBool,
+    pub(super) count: AtomicU64,
 }
 
 /// Workers on their lcores. Dropping this waits for them.
@@ -139,6 +148,7 @@ pub(super) fn launch(
             busy: Mutex::new(BusyShare::new(Instant::now())),
             counters,
             letters,
+            stalls: StallNote::default(),
             failure: Arc::new(OnceLock::new()),
         };
         let idle_sleep = (plan.idle_sleep_us > 0).then(|| Duration::from_micros(plan.idle_sleep_us.into()));

@@ -3,11 +3,10 @@
 use std::io;
 
 use dataplane::dpdk::{DeviceError, EalError, LaunchError, PoolError, RssError};
-use dataplane::rules::RuleError;
-use dataplane::session::ReplyPortsError;
 use dataplane::engine::TooManyAddresses;
 use dataplane::files::LoadError;
-use dataplane::session::NoSteering;
+use dataplane::rules::RuleError;
+use dataplane::session::{NoSteering, ReplyPortsError};
 
 use crate::socket::SocketError;
 

@@ -2,6 +2,8 @@
 //! copies of sessions that it asked for, and for those not long.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerStat
 
 use super::crew::Member;
 use crate::count::WorkerCount;
-use crate::fleet::{Fleet, WorkerFailure};
+use crate::fleet::{Fleet, Pulse, WorkerFailure};
 use crate::protocol::{
     Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
@@ -112,6 +114,27 @@ impl LiveFleet {
         }
     }
 
+    /// Those that are wanted, of all workers.
+    fn collect_sessions(&self, limit: usize, wanted: impl Fn(&SessionView) -> bool) -> Sessions {
+        let mut sessions = Vec::new();
+        let mut total = 0;
+        let mut complete = true;
+        for member in &self.members {
+            for lane in 0..member.counters.len() {
+                complete &= self.walk_lane(member, lane, |view| {
+                    if !wanted(view) {
+                        return;
+                    }
+                    total += 1;
+                    if sessions.len() < limit {
+                        sessions.push(self.describe(member.index, view));
+                    }
+                });
+            }
+        }
+        Sessions { truncated: !complete || total > sessions.len() as u64, sessions, total }
+    }
+
     fn describe(&self, worker: u16, view: &SessionView) -> Session {
         let current = view.generation == Some(self.catalogue.generation());
         let file = if current { escape(self.catalogue.file(view.file).name()).to_string() } else { "-".to_owned() };
@@ -145,6 +168,26 @@ impl LiveFleet {
     }
 }
 
+/// What a worker does by its own account.
+fn state(member: &Member) -> WorkerState {
+    match member.status.state() {
+        State::Starting => WorkerState::Starting,
+        State::Polling => WorkerState::Polling,
+        State::Draining => WorkerState::Draining,
+        State::Stopped => WorkerState::Stopped,
+        State::Failed => WorkerState::Failed,
+    }
+}
+
+fn pulse(member: &Member) -> Pulse {
+    Pulse {
+        worker: member.index,
+        lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
+        state: state(member),
+        polls: member.status.polls.get(),
+    }
+}
+
 impl Fleet for LiveFleet {
     fn workers(&self) -> Workers {
         let worker = |member: &Member| {
@@ -157,12 +200,11 @@ impl Fleet for LiveFleet {
             Worker {
                 id: member.index,
                 lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
-                state: match member.status.state() {
-                    State::Starting => WorkerState::Starting,
-                    State::Polling => WorkerState::Polling,
-                    State::Draining => WorkerState::Draining,
-                    State::Stopped => WorkerState::Stopped,
-                    State::Failed => WorkerState::Failed,
+                state: match state(member) {
+                    WorkerState::Polling | WorkerState::Draining if member.stalls.now.load(Relaxed) => {
+                        WorkerState::Stalled
+                    }
+                    state => state,
                 },
                 ports: self.ports.iter().map(|port| port.info.port.index()).collect(),
                 rx_frames: sum(|lane| lane.rx_frames.get()),
@@ -172,9 +214,21 @@ impl Fleet for LiveFleet {
                 empty_polls,
                 busy_us,
                 busy_percent: busy.percent(Instant::now(), busy_us),
+                stalls: member.stalls.count.load(Relaxed),
             }
         };
         Workers { count: self.count.get(), workers: self.members.iter().map(worker).collect() }
+    }
+
+    fn pulses(&self) -> Vec<Pulse> {
+        self.members.iter().map(pulse).collect()
+    }
+
+    fn note_stall(&self, worker: u16, stalled: bool) {
+        if let Some(member) = self.members.get(usize::from(worker)) {
+            member.stalls.now.store(stalled, Relaxed);
+            member.stalls.count.fetch_add(stalled.into(), Relaxed);
+        }
     }
 
     fn stats(&self) -> Stats {
@@ -210,20 +264,11 @@ impl Fleet for LiveFleet {
     }
 
     fn sessions(&self, limit: usize) -> Sessions {
-        let mut sessions = Vec::new();
-        let mut total = 0;
-        let mut complete = true;
-        for member in &self.members {
-            for lane in 0..member.counters.len() {
-                complete &= self.walk_lane(member, lane, |view| {
-                    total += 1;
-                    if sessions.len() < limit {
-                        sessions.push(self.describe(member.index, view));
-                    }
-                });
-            }
-        }
-        Sessions { truncated: !complete || total > sessions.len() as u64, sessions, total }
+        self.collect_sessions(limit, |_| true)
+    }
+
+    fn sessions_of(&self, client: IpAddr, limit: usize) -> Sessions {
+        self.collect_sessions(limit, |view| std::net::SocketAddr::from(view.client).ip() == client)
     }
 
     fn files(&self, limit: usize) -> Files {

@@ -10,7 +10,7 @@ use crate::settings::Environment;
 
 fn settings(words: &str, text: &str) -> Settings {
     let words = ["bypassd", "run", "--address", "0=192.0.2.1/24"].into_iter().chain(words.split_whitespace());
-    let Cli { command: Command::Run(args) } = Cli::try_parse_from(words).unwrap();
+    let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else { panic!("it runs") };
     let file = ConfigFile::parse(std::path::Path::new("x.toml"), text.to_owned()).unwrap();
     Settings::resolve(args, Some(&file), &Environment::default()).unwrap()
 }
@@ -18,7 +18,7 @@ fn settings(words: &str, text: &str) -> Settings {
 fn machine(cpus: &[u16], hugepages_2m: u64) -> Machine {
     Machine {
         allowed_cpus: cpus.to_vec(),
-        hugepages: vec![Hugepages { page_kib: 2048, available: hugepages_2m }],
+        hugepages: vec![Hugepages { page_kib: 2048, total: hugepages_2m, available: hugepages_2m }],
         hugetlbfs_mounted: true,
         pid: 42,
     }

@@ -6,7 +6,7 @@ use clap::Parser;
 
 fn args(words: &str) -> RunArgs {
     let words = ["bypassd", "run"].into_iter().chain(words.split_whitespace());
-    let Cli { command: Command::Run(args) } = Cli::try_parse_from(words).unwrap();
+    let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else { panic!("it runs") };
     args
 }
 

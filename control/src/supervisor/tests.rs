@@ -66,7 +66,9 @@ fn ready_is_announced_once_and_only_when_all_poll() {
 #[test]
 fn a_signal_drains_and_the_last_session_ends_it() {
     let mut run = busy();
+    assert!(!run.machine.is_ending());
     assert_eq!(run.order(1, TERM), [Action::BeginDrain]);
+    assert!(run.machine.is_ending());
     assert_eq!(run.see(2, 3, 2), []);
     assert_eq!(run.see(3, 0, 2), [Action::StopWorkers]);
     assert_eq!(run.see(4, 0, 1), []);

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use control::fleet::{Fleet, WorkerFailure};
+use control::fleet::{Fleet, Pulse, WorkerFailure};
 use control::protocol::{
     Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
@@ -18,6 +18,11 @@ pub(crate) struct Scene {
     pub(crate) stopped: u32,
     /// Workers end as soon as they are told to.
     pub(crate) obedient: bool,
+    /// Turns of the loops of the two workers; each look adds one, but to a worker that is stuck.
+    pub(crate) polls: [u64; 2],
+    pub(crate) stuck: [bool; 2],
+    /// What was noted, in order.
+    pub(crate) stalls: Vec<(u16, bool)>,
 }
 
 /// The fleet.
@@ -54,8 +59,24 @@ impl Fleet for FakeFleet {
             empty_polls: 900,
             busy_us: 125_000,
             busy_percent: Some(12.5),
+            stalls: 3,
         };
         Workers { count: scene.running_workers, workers: vec![worker(0), worker(1)] }
+    }
+
+    fn pulses(&self) -> Vec<Pulse> {
+        self.change(|scene| {
+            for (polls, stuck) in scene.polls.iter_mut().zip(scene.stuck) {
+                *polls += u64::from(!stuck);
+            }
+        });
+        let scene = self.scene();
+        let state = if scene.starting { WorkerState::Starting } else { WorkerState::Polling };
+        [0, 1].map(|id| Pulse { worker: id, lcore: id + 1, state, polls: scene.polls[usize::from(id)] }).to_vec()
+    }
+
+    fn note_stall(&self, worker: u16, stalled: bool) {
+        self.change(|scene| scene.stalls.push((worker, stalled)));
     }
 
     fn stats(&self) -> Stats {

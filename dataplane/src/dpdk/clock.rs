@@ -3,7 +3,7 @@
 use dpdk_sys as sys;
 
 use super::eal::Eal;
-use crate::time::Instant;
+use crate::time::{Instant, Reading};
 
 /// A clock that begins at zero where it was made. All lcores read the same moment where the TSC is invariant and in step over
 /// cores (`constant_tsc nonstop_tsc` in `/proc/cpuinfo`).
@@ -41,8 +41,16 @@ impl Tsc {
     #[inline]
     #[must_use]
     pub fn now(&self) -> Instant {
+        self.read().now
+    }
+
+    /// Micro- and nanoseconds since the origin, of the same moment.
+    #[inline]
+    #[must_use]
+    pub fn read(&self) -> Reading {
         // A core whose TSC is a little behind reads the origin, not the end of time.
-        Instant::from_micros(micros(ticks().saturating_sub(self.origin), self.multiplier))
+        let (micros, nanos) = micros_and_nanos(ticks().saturating_sub(self.origin), self.multiplier);
+        Reading { now: Instant::from_micros(micros), nanos }
     }
 }
 
@@ -58,10 +66,13 @@ fn multiplier(hz: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// The high half of one 64 by 64 bit multiplication.
+/// The high half of a 64 by 64 bit multiplication, and what its low half is in nanoseconds.
 #[inline]
-fn micros(ticks: u64, multiplier: u64) -> u64 {
-    ((u128::from(ticks) * u128::from(multiplier)) >> 64) as u64
+#[expect(clippy::cast_possible_truncation, reason = "both halves of 128 bits")]
+fn micros_and_nanos(ticks: u64, multiplier: u64) -> (u64, u64) {
+    let product = u128::from(ticks) * u128::from(multiplier);
+    let (micros, fraction) = ((product >> 64) as u64, product as u64);
+    (micros, micros * 1_000 + ((u128::from(fraction) * 1_000) >> 64) as u64)
 }
 
 #[cfg(test)]
@@ -74,7 +85,8 @@ mod tests {
             let multiplier = multiplier(hz);
             for seconds in [0, 1, 86_400, 50 * 365 * 86_400_u64] {
                 let exact = seconds * 1_000_000;
-                let counted = micros(seconds * hz, multiplier);
+                let (counted, nanos) = micros_and_nanos(seconds * hz, multiplier);
+                assert_eq!(nanos / 1_000, counted);
                 assert!(counted <= exact && exact - counted <= 1, "{hz} Hz, {seconds} s: {counted} instead of {exact}");
             }
         }
@@ -83,7 +95,7 @@ mod tests {
     #[test]
     fn a_tick_that_is_not_a_microsecond_yet_counts_nothing() {
         let multiplier = multiplier(2_000_000_000);
-        assert_eq!(micros(1_999, multiplier), 0);
-        assert_eq!(micros(2_001, multiplier), 1);
+        assert_eq!(micros_and_nanos(1_999, multiplier), (0, 999));
+        assert_eq!(micros_and_nanos(2_001, multiplier), (1, 1_000));
     }
 }

@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,6 +35,26 @@ impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::ANY { f.write_str("any socket") } else { write!(f, "socket {}", self.0) }
     }
+}
+
+/// The folder from which EAL loads its drivers, each a shared object (`RTE_EAL_PMD_PATH`); empty when they are linked in.
+#[must_use]
+pub fn driver_directory() -> &'static str {
+    sys::RTE_EAL_PMD_PATH.to_str().unwrap_or_default()
+}
+
+/// The DPDK that this process was loaded with, such as `22.11.11`. Compare with [`BUILT_VERSION`]. Needs no running EAL.
+#[must_use]
+pub fn running_version() -> String {
+    let text = version_text();
+    text.strip_prefix("DPDK ").unwrap_or(&text).to_owned()
+}
+
+fn version_text() -> Cow<'static, str> {
+    // SAFETY: no precondition (rte_version).
+    let text = unsafe { sys::rte_version() };
+    // SAFETY: a static C string.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy()
 }
 
 /// A running EAL. Stays on the thread that started it, which is the main lcore.
@@ -120,13 +141,10 @@ impl Eal {
         c_int::try_from(socket).map_or(SocketId::ANY, SocketId)
     }
 
-    /// The DPDK that runs, such as `DPDK 22.11.11`. Compare with [`BUILT_VERSION`].
+    /// The DPDK that runs, as it names itself: `DPDK 22.11.11`.
     #[must_use]
     pub fn version(&self) -> String {
-        // SAFETY: no precondition.
-        let text = unsafe { sys::rte_version() };
-        // SAFETY: a static C string.
-        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+        version_text().into_owned()
     }
 
     /// Adds a virtual device, as `--vdev name,args` would (`rte_eal_hotplug_add`). It stays until EAL ends or its

@@ -23,7 +23,7 @@ pub use clock::Tsc;
 pub use device::{
     Capabilities, Device, DeviceConfig, DeviceInfo, Grants, LINK_OVERHEAD, LinkStatus, PortId, PortStats,
 };
-pub use eal::{BUILT_VERSION, Eal, SocketId};
+pub use eal::{BUILT_VERSION, Eal, SocketId, driver_directory, running_version};
 pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError, RssError};
 pub use lcore::{LcoreHandle, LcoreId, WorkerPanic, panic_message};
 pub use loan::{WhyCopied, ZeroCopy};

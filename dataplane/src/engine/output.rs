@@ -1,7 +1,10 @@
 //! What an engine hands out: frames, and what happened. Implemented by the worker and by tests; the engine itself keeps no count.
 
+use super::finished::{Finished, Refused};
+use crate::files::FileTally;
 use crate::port::{Frame, Payload, TooLong};
 use crate::session::WorkerIndex;
+use crate::time::Duration;
 
 /// Where the engine's frames and reports go.
 pub trait Output {
@@ -52,12 +55,12 @@ pub trait Output {
     fn to_kernel(&mut self, frame: Self::Frame) -> Result<(), Self::Frame>;
 
     /// Reports something that no received frame stands for.
-    fn report(&mut self, event: Event);
+    fn report(&mut self, event: Event<'_>);
 }
 
 /// What happened to transfers and their data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
     /// A DATA packet with this many file bytes was queued.
     BlockSent {
         /// Payload bytes.
@@ -68,9 +71,21 @@ pub enum Event {
     /// The port had no frame for an OACK or a block: the timer repairs it.
     PoolEmpty,
     /// A transfer began.
-    Opened,
+    Opened {
+        /// Where this worker counts for the file.
+        tally: Option<&'a FileTally>,
+    },
+    /// The first DATA of a transfer was queued, as the answer to its request.
+    FirstData,
+    /// The same behind an OACK, as the answer to the client's ACK of it.
+    FirstDataAfterOffer {
+        /// From the burst that brought the request to the one that brought the ACK.
+        waited: Duration,
+    },
     /// A transfer ended.
-    Ended(Ending),
+    Ended(&'a Finished<'a>),
+    /// A request was answered with an ERROR.
+    Refused(&'a Refused<'a>),
 }
 
 /// How a transfer ended.
@@ -79,29 +94,33 @@ pub enum Event {
 pub enum Ending {
     /// The last block was acknowledged.
     Done,
-    /// Everything was sent, the last ACK never came.
+    /// The client answered our first reply, everything was sent at least once, and the last ACK never came: silence, or ICMP
+    /// says that nobody listens there any more. The client may well have it all.
     Unconfirmed,
-    /// The client aborted before any data, as boot ROMs do to learn the size.
+    /// The client wanted to know something, as boot ROMs ask for the size: an ERROR before it acknowledged any DATA, or, behind an
+    /// OACK that told the size and nothing else, silence or ICMP.
     Probe,
-    /// The client aborted with an ERROR.
+    /// The client aborted with an ERROR after it had acknowledged DATA.
     Aborted,
-    /// The client fell silent in mid-transfer.
+    /// The client fell silent in mid-transfer: it had answered, and not everything had been sent.
     TimedOut,
-    /// The client never answered our first reply.
+    /// The client never answered our first reply (which told it no size).
     Unanswered,
-    /// The same client port asked for something else.
+    /// The same client port asked for something else, or again after a silence.
     Replaced,
-    /// Made room for a newer unproven one.
+    /// Made room for a newer one while its client had not answered yet.
     Evicted,
-    /// ICMP says that nobody listens there.
+    /// ICMP says that nobody listens there, and not everything had been sent: the client's program has ended.
     Unreachable,
     /// Took longer than any transfer may.
     Overdue,
+    /// The worker ended in the middle of it.
+    CutOff,
 }
 
 impl Ending {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Done,
         Self::Unconfirmed,
         Self::Probe,
@@ -112,6 +131,7 @@ impl Ending {
         Self::Evicted,
         Self::Unreachable,
         Self::Overdue,
+        Self::CutOff,
     ];
 
     /// Its name in statistics.
@@ -128,6 +148,7 @@ impl Ending {
             Self::Evicted => "evicted",
             Self::Unreachable => "unreachable",
             Self::Overdue => "overdue",
+            Self::CutOff => "cut_off",
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Port 69: a request becomes a session, an ERROR or nothing.
 
 use super::envelope::Envelope;
+use super::finished::{NAME_KEPT, Refused};
 use super::output::{Ending, Event};
 use super::{Engine, Outcome, Output};
 use crate::files::{Catalogue, FileId, Lookup, Name};
-use crate::rules::Refused;
+use crate::rules;
 use crate::session::{Client, ClientKey, List, Route, Session, SlotId};
 use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
 use crate::time::Instant;
 use crate::wire::{Flow, Span, ethernet};
+use arrayvec::ArrayVec;
 
 /// Longest OACK or ERROR that we send, in bytes.
 const REPLY_MAX: usize = 128;
@@ -68,6 +70,21 @@ impl From<Refusal> for Answer {
     }
 }
 
+/// A name as the client wrote it, kept while its frame becomes the ERROR.
+struct AskedName {
+    kept: ArrayVec<u8, NAME_KEPT>,
+    len: usize,
+    is_write: bool,
+}
+
+impl AskedName {
+    /// The name in the body of a request, however malformed: what stands before the first NUL.
+    fn of(body: &[u8], is_write: bool) -> Self {
+        let name = body.split(|&byte| byte == 0).next().unwrap_or_default();
+        Self { kept: name.iter().copied().take(NAME_KEPT).collect(), len: name.len(), is_write }
+    }
+}
+
 pub(super) const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
 pub(super) const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
 pub(super) const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
@@ -77,12 +94,12 @@ pub(super) const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOpe
 /// A name that has to be normalised first.
 #[cold]
 fn look_up_otherwise(catalogue: &Catalogue, name: &[u8]) -> Result<Lookup, Refusal> {
-    let name = Name::parse(name, catalogue.name_options()).map_err(|error| refusal_of(Refused::Name(error)))?;
+    let name = Name::parse(name, catalogue.name_options()).map_err(|error| refusal_of(rules::Refused::Name(error)))?;
     Ok(catalogue.lookup(&name))
 }
 
 /// What a request that gets no file is answered with.
-pub(super) const fn refusal_of(refused: Refused) -> Refusal {
+pub(super) const fn refusal_of(refused: rules::Refused) -> Refusal {
     match refused.code() {
         ErrorCode::FileNotFound => NOT_FOUND,
         _ => NO_ACCESS,
@@ -103,7 +120,9 @@ impl Engine {
             Ok(Packet::ReadRequest { body }) if !body.is_empty() => body,
             // An opcode without anything behind it is not even a malformed request (row 1).
             Ok(Packet::WriteRequest { body }) if !body.is_empty() => {
-                return self.on_write(now, datagram, frame, out);
+                let asked = AskedName::of(body, true);
+                let answer = self.denial(datagram).unwrap_or(Answer::Error(WRITES_ARE_REFUSED));
+                return self.answer(now, datagram, &answer, &asked, frame, out);
             }
             // There the ACKs of running transfers arrive, too.
             _ if self.table.tids().is_single() => return self.on_session_datagram(now, datagram, frame, out),
@@ -114,15 +133,11 @@ impl Engine {
         }
         match self.understand(datagram, body) {
             Ok(wanted) => self.serve(now, datagram, client, &wanted, frame, out),
-            Err(answer) => self.answer(now, datagram, &answer, frame, out),
+            Err(answer) => {
+                let asked = AskedName::of(body, false);
+                self.answer(now, datagram, &answer, &asked, frame, out)
+            }
         }
-    }
-
-    /// Row 4: there is nothing to be written.
-    #[cold]
-    fn on_write<O: Output>(&mut self, now: Instant, datagram: &Datagram, frame: O::Frame, out: &mut O) -> Outcome {
-        let answer = self.denial(datagram).unwrap_or(Answer::Error(WRITES_ARE_REFUSED));
-        self.answer(now, datagram, &answer, frame, out)
     }
 
     fn answer<O: Output>(
@@ -130,19 +145,20 @@ impl Engine {
         now: Instant,
         datagram: &Datagram,
         answer: &Answer,
+        asked: &AskedName,
         frame: O::Frame,
         out: &mut O,
     ) -> Outcome {
         match answer {
-            Answer::Error(refusal) => self.refuse(now, datagram, refusal, frame, out),
+            Answer::Error(refusal) => self.refuse(now, datagram, refusal, asked, frame, out),
             Answer::Silence(outcome) => *outcome,
         }
     }
 
     /// From the bytes of a request to a file and terms.
     fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Wanted, Answer> {
-        if let Some(rules) = &self.rules {
-            return self.understand_by(rules, datagram, body);
+        if let Some(all) = &self.rules {
+            return self.understand_by(all, datagram, body);
         }
         let request = Request::parse(body).map_err(|_| NOT_UNDERSTOOD)?;
         let catalogue = self.generations.get(self.generations.current());
@@ -199,11 +215,14 @@ impl Engine {
             if runs_well && (same_request || !same_route) {
                 return Outcome::RequestRepeated;
             }
-            self.end(slot, Ending::Replaced, out);
+            self.end(now, slot, Ending::Replaced, out);
         }
         match self.open(now, route, (client, key), wanted, out) {
             Ok(slot) => {
                 self.first_reply(now, slot, frame, out);
+                if !self.table.get(slot).transfer.is_offered() {
+                    out.report(Event::FirstData);
+                }
                 Outcome::RequestOpened
             }
             Err(reason) => reason,
@@ -233,11 +252,11 @@ impl Engine {
         if self.unproven >= self.limits.max_unproven
             && let Some(oldest) = self.timers.oldest_unproven()
         {
-            self.end(oldest, Ending::Evicted, out);
+            self.end(now, oldest, Ending::Evicted, out);
         }
         if self.table.is_full() {
             let lingering = self.timers.oldest(List::Lingering).ok_or(Outcome::TableFull)?;
-            self.end(lingering, Ending::Done, out);
+            self.end(now, lingering, Ending::Done, out);
         }
         let generation = self.generations.current();
         let transfer = Transfer::new(&wanted.granted, wanted.netascii, now, &self.policy);
@@ -250,7 +269,8 @@ impl Engine {
         self.unproven += 1;
         self.unproven_by_address.add(of_address);
         self.timers.enlist(slot, List::Unproven(0));
-        out.report(Event::Opened);
+        let tally = self.generations.get(generation).tally(self.share.index.0, wanted.file);
+        out.report(Event::Opened { tally });
         Ok(slot)
     }
 
@@ -291,13 +311,27 @@ impl Engine {
         now: Instant,
         datagram: &Datagram,
         refusal: &Refusal,
+        asked: &AskedName,
         frame: O::Frame,
         out: &mut O,
     ) -> Outcome {
         // RFC 1350 §4: a reply comes from a TID, not from the port of requests, unless the configuration has it so.
         let tid = self.table.any_tid(&mut self.random);
         debug_assert!(tid != REQUEST_PORT || self.table.tids().is_single());
-        self.send_error(now, datagram, tid, refusal.code, refusal.text, frame, Outcome::RequestRefused, out)
+        let Refusal { code, text } = *refusal;
+        let outcome = self.send_error(now, datagram, tid, code, text, frame, Outcome::RequestRefused, out);
+        if outcome == Outcome::RequestRefused {
+            out.report(Event::Refused(&Refused {
+                client: Client::new(datagram.flow.addresses.src(), datagram.flow.src_port),
+                server: datagram.flow.addresses.dst(),
+                code,
+                reason: text,
+                is_write: asked.is_write,
+                name: &asked.kept,
+                name_len: asked.len,
+            }));
+        }
+        outcome
     }
 
     /// An ERROR in the received frame, if its sender's prefix still has one to spend.

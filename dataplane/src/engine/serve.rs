@@ -1,5 +1,6 @@
 //! Running transfers: what ACKs, ERROR packets and timers do to a session, and the blocks that follow.
 
+use super::finished::Finished;
 use super::generations::Generations;
 use super::output::{Ending, Event};
 use super::request::Datagram;
@@ -38,8 +39,8 @@ impl Engine {
         };
         match Packet::parse(&frame.bytes()[datagram.payload.range()]) {
             Ok(Packet::Ack { block }) => self.on_any_ack(now, slot, block, frame, out),
-            Ok(Packet::Error { .. }) => {
-                self.on_client_error(slot, out);
+            Ok(Packet::Error { code, message }) => {
+                self.on_client_error(now, slot, (code, message), out);
                 Outcome::ClientError
             }
             _ => Outcome::NotAnAck,
@@ -81,7 +82,7 @@ impl Engine {
         let block = supplies.send_block(now, session, tid, frame, out);
         self.after_block(slot, block);
         if !was_proven {
-            self.prove(now, slot);
+            self.prove(now, slot, out);
         }
         outcome
     }
@@ -98,9 +99,9 @@ impl Engine {
         match effect {
             AckEffect::Finished => {
                 if !was_proven {
-                    self.prove(now, slot);
+                    self.prove(now, slot, out);
                 }
-                self.finish(slot, out);
+                self.finish(now, slot, out);
                 Outcome::AckFinished
             }
             AckEffect::Hold => {
@@ -144,17 +145,25 @@ impl Engine {
     }
 
     /// Rule c: any ERROR ends the session, silently. Before data was acknowledged it is how boot ROMs ask for a size.
-    fn on_client_error<O: Output>(&mut self, slot: SlotId, out: &mut O) {
+    #[cold]
+    fn on_client_error<O: Output>(&mut self, now: Instant, slot: SlotId, error: (u16, &[u8]), out: &mut O) {
         let ending = if self.table.get(slot).transfer.acked() == 0 { Ending::Probe } else { Ending::Aborted };
-        self.end(slot, ending, out);
+        self.end_with(now, slot, ending, Some(error), out);
     }
 
     /// Row 33: nobody listens where our packet went. `quoted` is our own packet's flow.
-    pub(super) fn on_unreachable<O: Output>(&mut self, quoted: &Flow, out: &mut O) -> Outcome {
+    pub(super) fn on_unreachable<O: Output>(&mut self, now: Instant, quoted: &Flow, out: &mut O) -> Outcome {
         let client = Client::new(quoted.addresses.dst(), quoted.dst_port);
         match self.table.find(quoted.src_port, &client) {
             Ok(slot) if self.interface.find(quoted.addresses.src()) == Some(self.table.get(slot).local()) => {
-                self.end(slot, Ending::Unreachable, out);
+                let transfer = &self.table.get(slot).transfer;
+                let ending = match (transfer.is_proven(), transfer.is_all_sent()) {
+                    // A client that has what it wanted closes its port: the size, or all of the file.
+                    (false, _) if transfer.tells_size() => Ending::Probe,
+                    (true, true) => Ending::Unconfirmed,
+                    _ => Ending::Unreachable,
+                };
+                self.end(now, slot, ending, out);
                 Outcome::Unreachable
             }
             _ => Outcome::IcmpOther,
@@ -249,7 +258,7 @@ impl Engine {
     fn on_timer<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
         let random = u32::try_from(self.random.next_u64() >> 32).unwrap_or_default();
         if self.is_overdue(&self.table.get(slot).transfer, now) {
-            return self.end(slot, Ending::Overdue, out);
+            return self.end(now, slot, Ending::Overdue, out);
         }
         let transfer = &mut self.table.get_mut(slot).transfer;
         match transfer.on_deadline(now, &self.policy, random) {
@@ -261,20 +270,21 @@ impl Engine {
             DeadlineEffect::Again => self.ready.push(slot),
             DeadlineEffect::GiveUp { all_sent } => {
                 let ending = match (transfer.is_proven(), all_sent) {
+                    (false, _) if transfer.tells_size() => Ending::Probe,
                     (false, _) => Ending::Unanswered,
                     (true, true) => Ending::Unconfirmed,
                     (true, false) => Ending::TimedOut,
                 };
-                return self.end(slot, ending, out);
+                return self.end(now, slot, ending, out);
             }
-            DeadlineEffect::Over => return self.end(slot, Ending::Done, out),
+            DeadlineEffect::Over => return self.end(now, slot, Ending::Done, out),
         }
         self.wake_at_deadline(now, slot);
     }
 
     /// Whether a transfer that is not done has lasted longer than any may.
     fn is_overdue(&self, transfer: &Transfer, now: Instant) -> bool {
-        !transfer.is_finished() && u64::from(transfer.age_secs(now)) * 1_000_000 >= self.policy.max_transfer.micros()
+        !transfer.is_finished() && transfer.age(now) >= self.policy.max_transfer
     }
 
     /// Puts a session where its next deadline is found.
@@ -290,9 +300,14 @@ impl Engine {
 
     /// The client has answered from its address: it now counts as real, and its deadline may have come nearer.
     #[cold]
-    fn prove(&mut self, now: Instant, slot: SlotId) {
+    fn prove<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
         self.count_proven_or_gone(&self.table.get(slot).client());
         self.wake_at_deadline(now, slot);
+        let transfer = &self.table.get(slot).transfer;
+        // It was the OACK that was acknowledged.
+        if transfer.acked() == 0 {
+            out.report(Event::FirstDataAfterOffer { waited: transfer.age(now) });
+        }
     }
 
     /// One unproven session of this client less.
@@ -303,16 +318,27 @@ impl Engine {
     }
 
     /// The last block was acknowledged. The session stays for a while, to take late repeats (rule g), but reads no more.
-    fn finish<O: Output>(&mut self, slot: SlotId, out: &mut O) {
+    fn finish<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
+        out.report(Event::Ended(&self.finished(now, slot, Ending::Done, None)));
         let generation = self.table.get(slot).generation();
         self.generations.end_reading(generation);
         self.timers.enlist(slot, List::Lingering);
         self.lingering += 1;
-        out.report(Event::Ended(Ending::Done));
     }
 
     /// Frees a session, whatever state it is in. A finished one has already been reported.
-    pub(super) fn end<O: Output>(&mut self, slot: SlotId, ending: Ending, out: &mut O) {
+    pub(super) fn end<O: Output>(&mut self, now: Instant, slot: SlotId, ending: Ending, out: &mut O) {
+        self.end_with(now, slot, ending, None, out);
+    }
+
+    fn end_with<O: Output>(
+        &mut self,
+        now: Instant,
+        slot: SlotId,
+        ending: Ending,
+        error: Option<(u16, &[u8])>,
+        out: &mut O,
+    ) {
         let session = *self.table.get(slot);
         if session.transfer.is_finished() {
             self.lingering -= 1;
@@ -320,11 +346,42 @@ impl Engine {
             if !session.transfer.is_proven() {
                 self.count_proven_or_gone(&session.client());
             }
+            out.report(Event::Ended(&self.finished(now, slot, ending, error)));
             self.generations.end_reading(session.generation());
-            out.report(Event::Ended(ending));
         }
         self.timers.remove(slot);
         self.table.remove(slot);
+    }
+
+    /// What there is to say of a transfer that still has its session and its catalogue.
+    fn finished<'a>(
+        &'a self,
+        now: Instant,
+        slot: SlotId,
+        ending: Ending,
+        error: Option<(u16, &'a [u8])>,
+    ) -> Finished<'a> {
+        let session = self.table.get(slot);
+        Finished {
+            ending,
+            now,
+            session,
+            catalogue: self.generations.get(session.generation()),
+            server: (self.interface.address(session.local()), self.table.tid(slot)),
+            worker: self.share.index.0,
+            repeats: self.table.repeats(slot),
+            error,
+        }
+    }
+
+    /// Ends all sessions because the worker ends; those that ran are reported as cut off.
+    #[cold]
+    pub fn cut_off<O: Output>(&mut self, now: Instant, out: &mut O) {
+        for place in 0..self.places() {
+            if let Some(slot) = self.table.at_place(place) {
+                self.end(now, slot, Ending::CutOff, out);
+            }
+        }
     }
 }
 

@@ -82,7 +82,7 @@ impl Engine {
             acked_blocks: transfer.acked(),
             stream_bytes: catalogue.map(|catalogue| catalogue.stream_len(session.file, transfer.is_netascii())),
             blocks_again: self.table.repeats(slot),
-            age_secs: transfer.age_secs(now),
+            age_secs: u16::try_from(transfer.age(now).micros() / 1_000_000).unwrap_or(u16::MAX),
             srtt_us: transfer.srtt_us(),
         })
     }

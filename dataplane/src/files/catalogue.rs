@@ -14,6 +14,7 @@ use super::name::{Name, NameOptions};
 use super::netascii::{CHUNK_U64, LineCounter, Netascii};
 use super::sum_pass::SumPass;
 use super::sums::{SumSlots, SumTable, SumTables};
+use super::tally::{FileTally, Tallies};
 use crate::wire::checksum::Sum;
 
 /// Which load a catalogue came from; a reload counts up.
@@ -151,6 +152,7 @@ pub struct Catalogue {
     sums: SumTables,
     arena: Arc<Arena>,
     total_bytes: u64,
+    tallies: Tallies,
 }
 
 impl Catalogue {
@@ -289,6 +291,25 @@ impl Catalogue {
             Target::File(id) => Some((name, id)),
             Target::Denied(_) => None,
         })
+    }
+
+    /// Has `workers` workers count, from zero, how often each file is asked for. Without it nothing is counted. Before the catalogue
+    /// is shared: what counts is allocated here, never by a worker.
+    pub fn keep_tallies(&mut self, workers: u16) {
+        self.tallies = Tallies::new(workers, self.files.len());
+    }
+
+    /// Where a worker counts for a file; `None` where no tallies are kept for it.
+    #[must_use]
+    #[inline]
+    pub fn tally(&self, worker: u16, id: FileId) -> Option<&FileTally> {
+        self.tallies.get(worker, id)
+    }
+
+    /// Transfers begun and bytes that arrived, of one file, all workers together.
+    #[must_use]
+    pub fn tally_total(&self, id: FileId) -> (u64, u64) {
+        self.tallies.total(id)
     }
 
     /// How many files there are.
@@ -507,6 +528,7 @@ impl CatalogueBuilder {
             sums: self.sums,
             arena: Arc::new(self.arena.seal()?),
             total_bytes: self.total_bytes,
+            tallies: Tallies::default(),
         })
     }
 

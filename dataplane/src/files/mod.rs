@@ -17,6 +17,8 @@ pub mod report;
 mod scan;
 mod sum_pass;
 pub mod sums;
+pub mod survey;
+mod tally;
 
 pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind};
 pub use catalogue::{
@@ -27,3 +29,5 @@ pub use loader::{LoadError, LoadOptions, load};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use report::{LoadReport, Phase, Progress, Reason};
 pub use sums::{BLOCK_SIZES, SumTable};
+pub use survey::{Survey, survey};
+pub use tally::FileTally;

@@ -92,6 +92,19 @@ impl OptionOrder {
     const BITS: u32 = 3;
     const MASK: u16 = (1 << Self::BITS) - 1;
 
+    /// The bits above have no meaning.
+    #[expect(clippy::cast_possible_truncation, reason = "there are four options")]
+    pub(super) const BITS_USED: u32 = Self::BITS * OptionKind::ALL.len() as u32;
+
+    pub(super) const fn to_bits(self) -> u16 {
+        self.0
+    }
+
+    /// Whatever stands in the bits above those in use.
+    pub(super) const fn from_bits(bits: u16) -> Self {
+        Self(bits & ((1 << Self::BITS_USED) - 1))
+    }
+
     /// No option at all.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -108,7 +121,9 @@ impl OptionOrder {
         })
     }
 
-    fn contains(self, kind: OptionKind) -> bool {
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn contains(self, kind: OptionKind) -> bool {
         self.iter().any(|each| each == kind)
     }
 

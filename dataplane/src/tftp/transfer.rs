@@ -1,7 +1,7 @@
 //! One read transfer as a state machine of half a cache line: which block may go, what an ACK means, when to send again.
 //! Sends nothing, reads no clock, and is told the length of the stream when a block is taken.
 
-use super::options::{Granted, OptionOrder};
+use super::options::{Granted, OptionKind, OptionOrder};
 use super::policy::{Policy, Retransmission};
 use crate::time::{Duration, Instant};
 use bytemuck::{Pod, Zeroable};
@@ -101,10 +101,10 @@ pub struct Transfer {
     /// 0: no transfer at all.
     blksize: u16,
     flags: u16,
-    /// Options of the OACK, to say it again.
-    oack: OptionOrder,
-    /// When it began: seconds modulo 2^16.
-    began: u16,
+    /// Options of the OACK, to say it again; above them the low bits of when it began.
+    oack_and_began: u16,
+    /// When it began: microseconds modulo 2^36 (19 hours), without their low bits.
+    began: [u16; 2],
     /// The next block to send is `acked + cursor + 1`.
     cursor: u8,
     /// Blocks behind `acked` that were ever sent, and so may be acknowledged; more than `cursor` after a rewind.
@@ -112,8 +112,6 @@ pub struct Transfer {
     window: u8,
     /// Timed repeats since the last progress.
     tries: u8,
-    /// Spare.
-    reserved: u16,
 }
 
 /// An OACK is out, ACK 0 is awaited.
@@ -134,6 +132,13 @@ const PROVEN: u16 = 1 << 6;
 const FIXED_TIMEOUT: u16 = 1 << 7;
 /// Block `acked + sent` is the stream's last.
 const LAST_SENT: u16 = 1 << 8;
+/// The bits above count timed repeats; they stay at the largest number.
+const TIMEOUT: u16 = 1 << 9;
+
+/// Bits of the moment when a transfer began: longer than any may last.
+const BEGAN_BITS: u32 = 36;
+const BEGAN_LOW_BITS: u32 = 4;
+const _: () = assert!(OptionOrder::BITS_USED + BEGAN_LOW_BITS <= u16::BITS);
 
 /// The clock granularity G of RFC 6298: a deadline is kept in whole milliseconds.
 const GRANULARITY_US: u32 = 1_000;
@@ -156,13 +161,14 @@ impl Transfer {
             }
             None => policy.retransmission.initial,
         };
+        let began = now.micros();
         Self {
             rto: rto_units(initial),
             blksize: granted.blksize,
             window: granted.window,
             flags,
-            oack: granted.order,
-            began: low_bits(now.millis() / 1_000),
+            oack_and_began: granted.order.to_bits() | low_bits(began) << (u16::BITS - BEGAN_LOW_BITS),
+            began: [low_bits(began >> BEGAN_LOW_BITS), low_bits(began >> (BEGAN_LOW_BITS + u16::BITS))],
             ..Self::zeroed()
         }
     }
@@ -241,10 +247,36 @@ impl Transfer {
         len / u64::from(blksize.max(1)) + 1
     }
 
-    /// Seconds since it began, modulo 2^16 (18 hours).
+    /// Time since it began, modulo 19 hours.
     #[must_use]
-    pub fn age_secs(&self, now: Instant) -> u16 {
-        low_bits(now.millis() / 1_000).wrapping_sub(self.began)
+    pub fn age(&self, now: Instant) -> Duration {
+        let [middle, high] = self.began.map(u64::from);
+        let low = u64::from(self.oack_and_began >> (u16::BITS - BEGAN_LOW_BITS));
+        let began = low | middle << BEGAN_LOW_BITS | high << (BEGAN_LOW_BITS + u16::BITS);
+        Duration::from_micros(now.micros().wrapping_sub(began) & ((1 << BEGAN_BITS) - 1))
+    }
+
+    /// Deadlines that passed without an answer, so that something went out again; 127 stands for more, too.
+    #[must_use]
+    pub const fn timeouts(&self) -> u16 {
+        self.flags / TIMEOUT
+    }
+
+    /// Whether everything has been sent at least once.
+    #[must_use]
+    pub const fn is_all_sent(&self) -> bool {
+        self.has(LAST_SENT)
+    }
+
+    /// Options of the OACK.
+    const fn oack(&self) -> OptionOrder {
+        OptionOrder::from_bits(self.oack_and_began)
+    }
+
+    /// Whether the client was told the size.
+    #[must_use]
+    pub fn tells_size(&self) -> bool {
+        self.oack().contains(OptionKind::Tsize)
     }
 
     /// Whether a request on these terms asks for what this transfer already does.
@@ -255,7 +287,7 @@ impl Transfer {
             && self.is_netascii() == netascii
             && self.has(FIXED_TIMEOUT) == granted.timeout.is_some()
             && self.fixed_timeout() == granted.timeout
-            && self.oack == granted.order
+            && self.oack() == granted.order
     }
 
     /// The terms again, to repeat the OACK: `size` in case that it was asked.
@@ -266,7 +298,7 @@ impl Transfer {
             window: self.window,
             timeout: self.fixed_timeout(),
             tsize: Some(size),
-            order: self.oack,
+            order: self.oack(),
         }
     }
 
@@ -414,6 +446,7 @@ impl Transfer {
             return DeadlineEffect::GiveUp { all_sent: self.has(LAST_SENT) && self.is_proven() };
         }
         self.tries += 1;
+        self.flags = self.flags.checked_add(TIMEOUT).unwrap_or(self.flags);
         if !self.has(FIXED_TIMEOUT) {
             // RFC 6298 §5.5: back off the timer; it stays so until something is measured again (§5.7 and Karn). Something is
             // left to chance, so that clients that were lost together do not come back together.

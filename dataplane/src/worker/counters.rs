@@ -1,32 +1,14 @@
 //! What a worker counts. One writer each, any number of readers, no lock and no shared line that two workers write.
 
-use crate::engine::{Ending, Outcome};
-use core::sync::atomic::{AtomicU64, Ordering};
+use super::latency::Latency;
+use super::records::RecordRing;
+use crate::counter::Counter;
+use crate::engine::{Ending, Finished, Outcome, Refused};
+use crate::port::BURST;
 use crossbeam::utils::CachePadded;
 
-/// A counter with one writer.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Counts `by` more; only its own worker may.
-    #[inline]
-    pub(super) fn add(&self, by: u64) {
-        self.set(self.get() + by);
-    }
-
-    #[inline]
-    pub(super) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// Its value.
-    #[must_use]
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// Bursts by the frames in them: place n counts bursts of n.
+pub type BurstSizes = [Counter; BURST + 1];
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -36,14 +18,23 @@ macro_rules! counters {
             outcomes: CachePadded<[Counter; Outcome::COUNT]>,
             endings: [Counter; Ending::ALL.len()],
             $($(#[$doc])* pub $name: Counter,)*
+            /// Received bursts; empty ones are not counted.
+            pub bursts: BurstSizes,
+            /// Latencies.
+            pub latency: Latency,
+            /// Where transfers that ended and requests that were refused are put, if anybody wants to know.
+            pub records: Option<RecordRing>,
         }
 
         impl Default for LaneCounters {
             fn default() -> Self {
                 Self {
-                    outcomes: CachePadded::new([const { Counter(AtomicU64::new(0)) }; Outcome::COUNT]),
-                    endings: [const { Counter(AtomicU64::new(0)) }; Ending::ALL.len()],
+                    outcomes: CachePadded::new([const { Counter::new() }; Outcome::COUNT]),
+                    endings: [const { Counter::new() }; Ending::ALL.len()],
                     $($name: Counter::default(),)*
+                    bursts: [const { Counter::new() }; BURST + 1],
+                    latency: Latency::default(),
+                    records: None,
                 }
             }
         }
@@ -80,13 +71,38 @@ counters! {
 }
 
 impl LaneCounters {
+    /// Counters, and a ring for `records` records.
+    #[must_use]
+    pub fn with_records(records: usize) -> Self {
+        Self { records: Some(RecordRing::new(records)), ..Self::default() }
+    }
+
     #[inline]
     pub(super) fn count(&self, outcome: Outcome) {
         self.outcomes[outcome as usize].add(1);
     }
 
-    pub(super) fn count_ending(&self, ending: Ending) {
-        self.endings[ending as usize].add(1);
+    /// A transfer has ended.
+    #[inline(never)]
+    pub(super) fn note_end(&self, finished: &Finished<'_>) {
+        self.endings[finished.ending() as usize].add(1);
+        if finished.ending() == Ending::Done {
+            self.latency.transfer.record(finished.duration().micros(), 1);
+        }
+        if let Some(tally) = finished.tally() {
+            tally.bytes.add(finished.bytes());
+        }
+        if let Some(records) = &self.records {
+            records.push_ended(finished);
+        }
+    }
+
+    /// A request was answered with an ERROR.
+    #[cold]
+    pub(super) fn note_refusal(&self, refused: &Refused<'_>) {
+        if let Some(records) = &self.records {
+            records.push_refused(refused);
+        }
     }
 
     /// Frames that had this outcome.

@@ -127,6 +127,7 @@ impl<P: Port> Lane<P> {
             return 0;
         }
         self.counters.rx_frames.add(count as u64);
+        self.counters.bursts[count.min(BURST)].add(1);
         let (engine, burst, mut sink) = self.parts();
         engine.look_ahead(burst.as_slice(), &sink);
         for frame in burst.drain(..) {
@@ -226,6 +227,21 @@ impl<P: Port> Lane<P> {
         }
         let (engine, _, mut sink) = self.parts();
         engine.announce(&mut sink);
+    }
+
+    /// The last turn of the loop, which had work, has taken so long.
+    #[inline]
+    pub(super) fn settle(&self, turn_ns: u64) {
+        self.counters.latency.settle(turn_ns);
+    }
+
+    /// The worker ends: so do its transfers.
+    #[cold]
+    pub fn cut_off(&mut self, now: Instant) {
+        let (engine, _, mut sink) = self.parts();
+        engine.cut_off(now, &mut sink);
+        drop(sink);
+        self.counters.active_sessions.set(0);
     }
 
     /// The engine, the burst that it handles, and what takes its output.
@@ -349,7 +365,7 @@ impl<P: Port> Output for Sink<'_, P> {
     }
 
     #[inline]
-    fn report(&mut self, event: Event) {
+    fn report(&mut self, event: Event<'_>) {
         match event {
             Event::BlockSent { bytes, repeat } => {
                 self.sent.blocks += 1;
@@ -357,8 +373,18 @@ impl<P: Port> Output for Sink<'_, P> {
                 self.sent.again += u64::from(repeat);
             }
             Event::PoolEmpty => self.counters.pool_empty.add(1),
-            Event::Opened => self.counters.opened.add(1),
-            Event::Ended(ending) => self.counters.count_ending(ending),
+            Event::Opened { tally } => {
+                self.counters.opened.add(1);
+                if let Some(tally) = tally {
+                    tally.hits.add(1);
+                }
+            }
+            Event::FirstData => self.counters.latency.first_data_sent(),
+            Event::FirstDataAfterOffer { waited } => {
+                self.counters.latency.first_data_after_offer.record(waited.micros(), 1);
+            }
+            Event::Ended(finished) => self.counters.note_end(finished),
+            Event::Refused(refused) => self.counters.note_refusal(refused),
         }
     }
 }

@@ -12,9 +12,17 @@ const LETTERS: usize = 16;
 pub enum Letter {
     /// Copy some sessions out.
     Sessions(SessionsPage),
+    /// Tell the link of this lane (port) who has our addresses: it was away, and the switch may be another.
+    Announce {
+        /// Which of the worker's lanes.
+        lane: usize,
+    },
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
+    /// Stand still for so long, to show what follows.
+    #[cfg(feature = "fault-injection")]
+    Stall(core::time::Duration),
 }
 
 /// A part of a session table, copied into memory that the asker brought.

@@ -3,18 +3,25 @@
 
 mod attachment;
 mod counters;
+mod histogram;
 mod lane;
+mod latency;
 mod mailbox;
+mod records;
 mod stop;
 
+pub use crate::counter::Counter;
 pub use attachment::Attachment;
-pub use counters::{Counter, LaneCounters};
+pub use counters::{BurstSizes, LaneCounters};
+pub use histogram::{HIGHEST, Histogram, SIGNIFICANT_DIGITS};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
+pub use latency::Latency;
 pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Undeliverable, mailbox};
+pub use records::{Cut, Ended, Record, RecordRing, What};
 pub use stop::StopFlag;
 
 use crate::port::Port;
-use crate::time::Instant;
+use crate::time::{Instant, Reading};
 use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration as Pause;
 use std::sync::Arc;
@@ -55,6 +62,8 @@ pub struct WorkerStatus {
     /// Microseconds of the turns with a frame, each from its clock reading to the next turn's: what the work cost, where
     /// the time that the loop ran only says that it polls.
     pub busy_us: Counter,
+    /// The same in nanoseconds, for what one frame costs.
+    pub busy_ns: Counter,
 }
 
 impl WorkerStatus {
@@ -98,34 +107,40 @@ pub struct Pace {
     idle_turns: u32,
     turns_to_mail: u32,
     /// When the turn before began, if it had work.
-    busy_since: Option<Instant>,
+    busy_since: Option<Reading>,
 }
 
 impl<P: Port> Worker<P> {
-    /// Serves until the stop flag is set. `clock` tells the time since the engines' origin.
-    pub fn run(mut self, mut clock: impl FnMut() -> Instant) {
-        let now = clock();
+    /// Serves until the stop flag is set. `clock` tells the time since the engines' origin, as a [`Reading`] or an [`Instant`].
+    pub fn run<R: Into<Reading>>(mut self, mut clock: impl FnMut() -> R) {
+        let now = clock().into().now;
         self.lanes.iter_mut().for_each(|lane| lane.announce(now));
         self.status.set_state(WorkerState::Polling);
         let mut pace = Pace::default();
         while !self.stop.is_raised() {
-            let now = clock();
-            self.turn(now, &mut pace);
+            self.turn(clock(), &mut pace);
         }
+        let now = clock().into().now;
+        self.lanes.iter_mut().for_each(|lane| lane.cut_off(now));
         self.status.set_state(WorkerState::Stopped);
     }
 
     /// One turn of the loop, for a bench that runs it in steps.
     #[inline]
-    pub fn turn(&mut self, now: Instant, pace: &mut Pace) {
+    pub fn turn(&mut self, clock: impl Into<Reading>, pace: &mut Pace) {
+        let clock = clock.into();
+        let now = clock.now;
         if let Some(begin) = pace.busy_since {
-            self.status.busy_us.add((now - begin).micros());
+            let turn_ns = clock.nanos.saturating_sub(begin.nanos);
+            self.status.busy_us.add((now - begin.now).micros());
+            self.status.busy_ns.add(turn_ns);
+            self.lanes.iter().for_each(|lane| lane.settle(turn_ns));
         }
         let mut work = 0;
         for lane in &mut self.lanes {
             work += lane.poll(now);
         }
-        pace.busy_since = (work > 0).then_some(now);
+        pace.busy_since = (work > 0).then_some(clock);
         self.status.polls.add(1);
         if work == 0 {
             self.status.empty_polls.add(1);
@@ -153,8 +168,15 @@ impl<P: Port> Worker<P> {
         while let Some(letter) = self.mailbox.next() {
             match letter {
                 Letter::Sessions(page) => self.answer_sessions(page, now),
+                Letter::Announce { lane } => {
+                    if let Some(lane) = self.lanes.get_mut(lane) {
+                        lane.announce(now);
+                    }
+                }
                 #[cfg(feature = "fault-injection")]
                 Letter::Panic => panic!("asked to fail"),
+                #[cfg(feature = "fault-injection")]
+                Letter::Stall(pause) => std::thread::sleep(pause),
             }
         }
     }

@@ -80,5 +80,5 @@ impl Output for Offloading {
     fn to_kernel(&mut self, frame: OddFrame) -> Result<(), OddFrame> {
         Err(frame)
     }
-    fn report(&mut self, _: Event) {}
+    fn report(&mut self, _: Event<'_>) {}
 }

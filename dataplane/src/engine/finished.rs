@@ -1,0 +1,131 @@
+//! A transfer that has just ended, and a request that was just refused, as the worker may ask about them: by reference, nothing is
+//! worked out that nobody wants to know.
+
+use super::output::Ending;
+use crate::files::{Catalogue, FileTally};
+use crate::session::{Client, Session};
+use crate::tftp::ErrorCode;
+use crate::time::{Duration, Instant};
+use core::net::IpAddr;
+
+/// A transfer at its end, before its session changes or goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    pub(super) ending: Ending,
+    pub(super) now: Instant,
+    pub(super) session: &'a Session,
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) server: (IpAddr, u16),
+    pub(super) worker: u16,
+    pub(super) repeats: u16,
+    pub(super) error: Option<(u16, &'a [u8])>,
+}
+
+impl<'a> Finished<'a> {
+    /// How it ended.
+    #[must_use]
+    pub const fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// Whom it served.
+    #[must_use]
+    pub const fn client(&self) -> Client {
+        self.session.client()
+    }
+
+    /// Our address and TID.
+    #[must_use]
+    pub const fn server(&self) -> (IpAddr, u16) {
+        self.server
+    }
+
+    /// The file's own name, whatever alias the client asked for. Escape it before printing.
+    #[must_use]
+    pub fn name(&self) -> &'a [u8] {
+        self.catalogue.file(self.session.file).name()
+    }
+
+    /// Bytes of the stream: for netascii more than the file has.
+    #[must_use]
+    pub fn stream_bytes(&self) -> u64 {
+        self.catalogue.stream_len(self.session.file, self.session.transfer.is_netascii())
+    }
+
+    /// Bytes of the stream that the client acknowledged.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let transfer = &self.session.transfer;
+        (u64::from(transfer.acked()) * u64::from(transfer.blksize())).min(self.stream_bytes())
+    }
+
+    /// From the burst that brought the request to the one, or the timer, that brought the end. Modulo 19 hours.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.session.transfer.age(self.now)
+    }
+
+    /// Blocks that went out more than once; 65535 stands for more, too.
+    #[must_use]
+    pub const fn blocks_again(&self) -> u16 {
+        self.repeats
+    }
+
+    /// Deadlines that passed without an answer; 127 stands for more, too.
+    #[must_use]
+    pub const fn timeouts(&self) -> u16 {
+        self.session.transfer.timeouts()
+    }
+
+    /// Bytes in a block.
+    #[must_use]
+    pub const fn blksize(&self) -> u16 {
+        self.session.transfer.blksize()
+    }
+
+    /// Blocks in a window.
+    #[must_use]
+    pub const fn window(&self) -> u8 {
+        self.session.transfer.window()
+    }
+
+    /// Whether it was in netascii mode.
+    #[must_use]
+    pub const fn is_netascii(&self) -> bool {
+        self.session.transfer.is_netascii()
+    }
+
+    /// Code and text of the client's ERROR, where that was the end. Escape it before printing.
+    #[must_use]
+    pub const fn error(&self) -> Option<(u16, &'a [u8])> {
+        self.error
+    }
+
+    /// Where this worker counts for the file.
+    #[must_use]
+    pub fn tally(&self) -> Option<&'a FileTally> {
+        self.catalogue.tally(self.worker, self.session.file)
+    }
+}
+
+/// Most bytes of a name that are kept of a request that is refused, or of a transfer.
+pub const NAME_KEPT: usize = 128;
+
+/// A request that got an ERROR.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Who asked.
+    pub client: Client,
+    /// Our address that was asked.
+    pub server: IpAddr,
+    /// The ERROR's code.
+    pub code: ErrorCode,
+    /// The ERROR's text.
+    pub reason: &'static str,
+    /// It wanted to write.
+    pub is_write: bool,
+    /// The name as it was asked for, cut after [`NAME_KEPT`] bytes. Escape it before printing.
+    pub name: &'a [u8],
+    /// Bytes of the name before it was cut.
+    pub name_len: usize,
+}
