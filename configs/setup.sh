@@ -7,7 +7,7 @@ usage() {
     cat <<'END'
 Usage: configs/setup.sh [--check] [--no-tools] [--peers]
 
-  (nothing)    install what is missing: rustfmt and clippy, Debian packages, tftpy into target/venv, cargo-deny and
+  (nothing)    install what is missing: rustfmt and clippy, Debian packages, tftpy and promql-parser into target/venv, cargo-deny and
                typos with cargo
   --check      only say what is there and what is missing; exit status 1 when something needed is missing
   --no-tools   leave cargo-deny and typos alone (configs/test.sh skips what needs them)
@@ -96,11 +96,15 @@ need busybox "TFTP client" has busybox
 need python3 "tests" test -x /usr/bin/python3
 need python3-pytest "tests" python_has pytest
 need python3-pytest-timeout "tests: bounded times" python_has pytest_timeout
-need python3-venv "tests: a place for tftpy" python_has ensurepip
+need python3-prometheus-client "tests: reads OpenMetrics" python_has prometheus_client
+need python3-venv "tests: a place for tftpy and promql-parser" python_has ensurepip
+need dpdk-dev "tests: dpdk-telemetry.py" has dpdk-telemetry.py
+need dnsmasq-base "tests: DHCP server" has dnsmasq
+need python3-pexpect "tests: the prompt in a pseudo-terminal" python_has pexpect
+need python3-scapy "tests: capture files read by another" is_installed python3-scapy
 need valgrind "instruction counts, memory checks" has valgrind
 need shellcheck "checks the scripts" has shellcheck
 if $peers; then
-    need dnsmasq-base "TFTP server to compare with" has dnsmasq
     need libwrap0 "in.tftpd and atftpd" is_installed libwrap0
 fi
 
@@ -115,15 +119,15 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 echo "Python"
-if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import tftpy' 2>/dev/null; then
-    say ok "tftpy (TFTP client)"
+if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import tftpy, promql_parser' 2>/dev/null; then
+    say ok "tftpy (TFTP client), promql-parser (tests: the dashboard's queries)"
 elif $check; then
-    say missing "tftpy (TFTP client)"
+    say missing "tftpy (TFTP client), promql-parser (tests: the dashboard's queries)"
     lacking=1
 else
-    say install "tftpy into ${venv#"$repo"/}"
+    say install "tftpy and promql-parser into ${venv#"$repo"/}"
     /usr/bin/python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check tftpy==0.8.7
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check tftpy==0.8.7 promql-parser==0.12.0
 fi
 
 echo "Optional tools"

@@ -34,9 +34,14 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_stop",
     "rte_eth_dev_close",
     "rte_eth_allmulticast_enable",
+    "rte_eth_allmulticast_get",
+    "rte_eth_promiscuous_get",
+    "rte_eth_stats_reset",
+    "rte_eth_xstats_reset",
     "rte_eth_tx_done_cleanup",
     "rte_extmem_register",
     "rte_extmem_unregister",
+    "rte_telemetry_register_cmd",
 ];
 
 fn main() {
@@ -86,7 +91,7 @@ fn bind(flags: &[String]) {
         .clang_args(flags)
         .rust_edition(bindgen::RustEdition::Edition2024)
         .allowlist_function("bp_.*")
-        .allowlist_type("bp_.*|lcore_function_t|rte_iova_t")
+        .allowlist_type("bp_.*|lcore_function_t|rte_iova_t|telemetry_cb")
         .allowlist_var("RTE_EAL_PMD_PATH")
         .generate_cstr(true)
         // Nothing that the list only refers to: the layouts of rte_mbuf and rte_mempool drift between releases, so

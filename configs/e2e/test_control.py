@@ -127,7 +127,7 @@ def test_the_control_socket_is_the_owners_alone(start: Starter) -> None:
     server.stop()
 
 
-@pytest.mark.parametrize("words", ["workers", "stats", "sessions", "files", "drops"])
+@pytest.mark.parametrize("words", ["workers", "stats", "sessions", "files", "drops", "latency"])
 def test_bypassctl_shows_text_and_json(veth_server: Server, words: str, kind: str) -> None:
     if kind != "bypassd":
         pytest.skip("looks into bypassd")

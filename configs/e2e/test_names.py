@@ -25,7 +25,7 @@ STOCK: dict[str, Client] = {
     "curl": curl("--tftp-blksize", "1428"),
     "busybox": busybox("-b", "1428"),
 }
-ETH_P_IP, OUTGOING = 0x0800, 4
+ETH_P_IP, OUTGOING, SO_RCVBUFFORCE = 0x0800, 4, 33
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ class Capture:
     def __init__(self, router: Namespace) -> None:
         self.socket = router.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
         self.socket.bind(("left", ETH_P_IP))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 1 << 24)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         self.socket.setblocking(False)
 
     def ports(self) -> set[int]:
@@ -170,9 +170,10 @@ options = ["blksize", "tsize"]
 def test_caps_are_seen_in_the_oack(begin: Begin, tree: Path, tmp_path: Path) -> None:
     server = begin(CAPS)
     near, far = namespaces(server.site)
-    asked = {"windowsize": 16, "blksize": 1428, "timeout": 3}
-    assert answer(near, "x", **asked) == (OACK, 0, {"windowsize": "4", "blksize": "1024", "timeout": "3"})
-    assert answer(far, "x", **asked) == (OACK, 0, {"blksize": "1428"})
+    asked = {"windowsize": 16, "blksize": 1428, "tsize": 0}
+    size = str((tree / "x").stat().st_size)
+    assert answer(near, "x", **asked) == (OACK, 0, {"windowsize": "4", "blksize": "1024", "tsize": size})
+    assert answer(far, "x", **asked) == (OACK, 0, {"blksize": "1428", "tsize": size})
     for ns in (near, far):
         assert fetch(server, ns, STOCK["atftp"], "x", tmp_path / "got") == (tree / "x").read_bytes()
     server.stop()

@@ -2,36 +2,42 @@
 //! is taken down in the opposite order, whatever happens in between.
 
 mod busy;
+mod cache;
 mod crew;
 mod error;
 mod fleet;
 mod load;
+mod look;
+mod monitoring;
 mod ports;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
-use dataplane::dpdk::Eal;
-use dataplane::files::{Catalogue, LoadReport};
+use dataplane::dpdk::{Eal, Tsc};
+use dataplane::files::Loaded;
 use dataplane::worker::StopFlag;
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
 use crate::manager::ServiceManager;
-use crate::notice::say;
+use crate::notice::{Lines, say};
 use crate::settings::Settings;
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
 use crate::startup::Launch;
 use crate::supervisor::{Order, Outcome, Policy};
+use crate::transfer_log::TransferLog;
 use crate::words;
 
+use cache::{Cache, Stock};
 use crew::Crew;
 pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
+use look::Look;
 use ports::Ports;
 
 /// Serves until it is told to end. The line with `ready` goes to standard output, everything else to standard error.
@@ -46,10 +52,13 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let _signals = SignalListener::start(orders_in.clone())
         .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
+    let endpoint = monitoring::bind(&launch.settings)?;
 
+    let transfers = TransferLog::start(&launch.settings.log)
+        .map_err(|source| ApplianceError::System { what: "cannot write transfers down", source })?;
     let mut manager = ServiceManager::of_process();
     manager.status("loading files");
-    let loaded = load::load(&launch.settings, plan.memory)?;
+    let loaded = load::load(&launch.settings, plan)?;
     if !orders.is_empty() {
         return Ok(Outcome::AsAsked);
     }
@@ -61,10 +70,15 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
 
     let (crew, fleet) = start(&eal, launch, loaded)?;
-    let ended = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager);
+    transfers.watch(fleet.record_sources());
+    let watched = Arc::clone(&fleet) as Arc<dyn Fleet>;
+    let ended = monitoring::begin(&eal, watched, endpoint)
+        .and_then(|_monitoring| watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager));
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
+    // Those that were cut off are still to be written down.
+    drop(transfers);
     ended
 }
 
@@ -72,7 +86,7 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (catalogue, report): (Arc<Catalogue>, LoadReport),
+    (Loaded { mut catalogue, report, library }, budget_bytes): (Loaded, u64),
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
@@ -81,6 +95,8 @@ fn start(
     ports.describe().iter().for_each(say);
     ports.start()?;
 
+    catalogue.keep_tallies(u16::try_from(lcores.len()).unwrap_or(u16::MAX));
+    let catalogue = Arc::new(catalogue);
     let plan = crew::Plan {
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
@@ -88,16 +104,36 @@ fn start(
         drain: StopFlag::new(),
         stop: StopFlag::new(),
         count: WorkerCount::new(),
+        clock: Tsc::new(eal),
     };
-    let (crew, members) = crew::launch(eal, &lcores, &mut ports, &plan)?;
+    let (crew, members, desks) = crew::launch(eal, &lcores, &mut ports, &plan)?;
     ports.describe_refusals().iter().for_each(say);
-    let ports = ports
+    let pools = ports.pools.clone();
+    let ports: Vec<LivePort> = ports
         .ports
         .into_iter()
         .map(|port| LivePort::new(port.device, port.info, port.interface.mac(), port.interface.mtu()))
         .collect();
+    let tsc_hz = plan.clock.hz();
+    let look = Look::new(eal, plan.clock, &members, &ports, pools);
     let crew::Plan { drain, stop, count, .. } = plan;
-    let fleet = LiveFleet { members, ports, catalogue, report, count, drain, stop, started: Instant::now() };
+    let stock = Stock { catalogue: Arc::clone(&catalogue), library };
+    let cache = Cache::start(desks, stock, budget_bytes)
+        .map_err(|source| ApplianceError::System { what: "cannot start the thread that loads files", source })?;
+    let fleet = LiveFleet {
+        members,
+        ports,
+        catalogue,
+        report,
+        cache,
+        count,
+        drain,
+        stop,
+        started: Instant::now(),
+        look,
+        tsc_hz,
+        earlier_hits: Mutex::default(),
+    };
     Ok((crew, Arc::new(fleet)))
 }
 
@@ -116,7 +152,7 @@ fn watch(
     };
     let _socket = socket.answer(handler)?;
     let policy = Policy { drain: settings.timers.drain(), stop: Policy::STOP, exit_when_idle: settings.exit_when_idle };
-    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut io::stderr())
+    supervise(&**fleet, orders, policy, manager, &mut io::stdout(), &mut Lines::default())
         .map_err(|source| ApplianceError::System { what: "cannot write to standard output", source })
 }
 
@@ -161,7 +197,7 @@ mod tests {
         let launch = prepare_run(folder.path(), &folder.path().join("control"));
         let mut manager = ServiceManager::of_process();
         manager.status("loading files");
-        let loaded = load::load(&launch.settings, launch.eal.memory).unwrap();
+        let loaded = load::load(&launch.settings, &launch.eal).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
         let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
         let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::address::PortAddress;
+use crate::budget::Budget;
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::{LogFormat, LogLevel};
 use crate::map_test::MapTestArgs;
+use crate::metrics::Listen;
 
 /// `bypassd`.
 #[derive(Debug, Parser)]
@@ -62,9 +65,11 @@ fn defaults_help() -> String {
          \x20 [names]   fold_case {}, backslash {}\n\
          \x20 [access]  default_action \"allow\", deny \"drop\"; who gets what: [[client]], [[remap]], `bypassd map-test --help`\n\
          \x20 [network] reply_ports \"1024-65535\", single_port false\n\
+         \x20 [files]   budget \"{}%\", preload []\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
-         \x20 [control] mode \"{:04o}\"",
+         \x20 [control] mode \"{:04o}\"\n\
+         \x20 [log]     format \"text\", level \"info\", timestamps {}, transfers {}, refusals_per_second {}",
         defaults::MAX_SESSIONS,
         defaults::MAX_UNPROVEN,
         defaults::MAX_UNPROVEN_PER_ADDRESS,
@@ -81,6 +86,7 @@ fn defaults_help() -> String {
         defaults::DRAIN_SECONDS,
         defaults::FOLD_CASE,
         defaults::BACKSLASH,
+        defaults::CACHE_BUDGET_PERCENT,
         defaults::IDLE_SLEEP_US,
         defaults::RX_DESCRIPTORS,
         defaults::TX_DESCRIPTORS,
@@ -88,6 +94,9 @@ fn defaults_help() -> String {
         defaults::MTU,
         defaults::ZERO_COPY_MIN_BYTES,
         defaults::CONTROL_MODE,
+        defaults::LOG_TIMESTAMPS,
+        defaults::LOG_TRANSFERS,
+        defaults::LOG_REFUSALS_PER_SECOND,
     )
 }
 
@@ -102,6 +111,10 @@ pub struct RunArgs {
     /// Directory to serve; files readable by others, loaded into memory at start [default: /tftp]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+
+    /// Memory for the files: 4GiB, bytes, or 50% of what is free. What does not fit is loaded when it is asked for [default: 80%]
+    #[arg(long, value_name = "SIZE")]
+    pub cache_budget: Option<Budget>,
 
     /// Address of ours with its prefix length; repeatable. With several ports, say of which: 1=198.51.100.1/24.
     /// Given at all, it replaces the addresses of the configuration file
@@ -130,6 +143,19 @@ pub struct RunArgs {
     /// Give every frame that is not ours to a kernel interface of this name, and take its frames; the kernel then answers ARP, ND and ping
     #[arg(long, value_name = "IFNAME")]
     pub kernel_interface: Option<InterfaceName>,
+
+    /// Offer metrics (OpenMetrics, for Prometheus) at http://ADDR:PORT/metrics on the host's own network, to everyone who reaches that
+    /// address; off without it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<Listen>,
+
+    /// What the log looks like and where it goes [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What the log says at least [default: info]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 
     /// End, with status 0, after this many seconds without a transfer
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
@@ -161,6 +187,10 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub run: RunArgs,
 
+    /// Show the checks too that are of no concern to this run, or that this machine does not answer
+    #[arg(long)]
+    pub all: bool,
+
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
@@ -191,6 +221,8 @@ mod tests {
             "c.toml",
             "--root",
             "/srv",
+            "--cache-budget",
+            "4GiB",
             "--address",
             "0=192.0.2.1/24",
             "--address",
@@ -205,6 +237,8 @@ mod tests {
             "/tmp/s",
             "--kernel-interface",
             "boot0",
+            "--metrics",
+            "127.0.0.1:9569",
             "--exit-when-idle",
             "5",
             "--",
@@ -217,7 +251,9 @@ mod tests {
         assert_eq!(args.addresses.len(), 2);
         assert_eq!(args.vdevs[0].name(), "net_null0");
         assert_eq!(args.allow[0].address(), "0000:03:00.0");
+        assert_eq!(args.metrics.unwrap().to_string(), "127.0.0.1:9569");
         assert_eq!(args.exit_when_idle, Some(5));
+        assert_eq!(args.cache_budget, Some(Budget::Bytes(4 << 30)));
         assert_eq!(args.eal, ["--log-level", "8", "-m", "64"]);
     }
 
@@ -228,7 +264,9 @@ mod tests {
             (&["-l", "1-0"], "runs backwards"),
             (&["-a", "eth0"], "no PCI device"),
             (&["--vdev", "tap0"], "net_"),
+            (&["--metrics", "9569"], "no address and port"),
             (&["--exit-when-idle", "0"], "not in 1..="),
+            (&["--cache-budget", "4GB"], "no cache budget"),
         ] {
             let error = run(words).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
@@ -241,6 +279,7 @@ mod tests {
         for part in [
             "net_tap0,iface=boot0",
             "[default: /tftp]",
+            "[files]   budget \"80%\"",
             "max_sessions 64000",
             "frames 8191",
             "mode \"0600\"",

@@ -12,6 +12,7 @@ mod finding;
 mod iommu;
 mod kernel;
 mod kernel_network;
+mod links;
 mod memory;
 mod network;
 mod report;

@@ -14,9 +14,11 @@ use crate::address::{Cidr, PortAddress, PortIndex};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::LogSettings;
+use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place, nearest};
 use crate::rules::{AccessTable, ClientTable, NetworkTable, RemapTable};
-use crate::settings::{Limits, Names, Timers, WorkerSettings};
+use crate::settings::{FilesSettings, Limits, Names, Timers, WorkerSettings};
 
 /// Why a configuration file was not taken.
 #[derive(Debug, Error)]
@@ -64,10 +66,16 @@ pub struct FileValues {
     pub remap: Vec<RemapTable>,
     /// `[network]`.
     pub network: NetworkTable,
+    /// `[files]`.
+    pub files: FilesSettings,
     /// `[worker]`.
     pub worker: WorkerSettings,
     /// `[control]`.
     pub control: ControlTable,
+    /// `[log]`.
+    pub log: LogSettings,
+    /// `[metrics]`.
+    pub metrics: MetricsTable,
 }
 
 /// `[eal]`: devices, lcores and memory.
@@ -128,6 +136,14 @@ impl Default for ControlTable {
     fn default() -> Self {
         Self { socket: None, mode: defaults::CONTROL_MODE, group: None }
     }
+}
+
+/// `[metrics]`: what monitoring may read.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsTable {
+    /// Where on the host's own network; `None`: nowhere.
+    pub listen: Option<Listen>,
 }
 
 /// A whole number from `MIN` to `MAX`.
@@ -354,6 +370,9 @@ mod tests {
                 "is no prefix",
             ),
             ("[control]\nmode = \"0666\"\n", 2, 8, "control.mode", "never for others"),
+            ("[files]\nbudget = \"4GB\"\n", 2, 10, "files.budget", "no cache budget"),
+            ("[files]\nbudget = -4\n", 2, 10, "files.budget", "no cache budget"),
+            ("[files]\npreload = [\"a\", \"\"]\n", 2, 11, "files.preload", "an empty pattern"),
             ("[control]\nmode = 660\n", 2, 8, "control.mode", "expected a string"),
         ] {
             let mistake = wrong(text);

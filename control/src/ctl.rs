@@ -3,6 +3,7 @@
 
 mod batch;
 pub mod complete;
+mod follow;
 mod interrupt;
 mod rates;
 mod session;

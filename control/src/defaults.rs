@@ -3,6 +3,9 @@
 /// Content root. It may itself be a symlink.
 pub const ROOT: &str = "/tftp";
 
+/// Memory that the files may take, in percent of what is free at start. The rest is for everything else, and for a reload.
+pub const CACHE_BUDGET_PERCENT: u8 = 80;
+
 /// Directory of the control socket for a root daemon outside of systemd.
 pub const CONTROL_DIRECTORY: &str = "/run/bypassd";
 
@@ -87,6 +90,15 @@ pub const MTU: u16 = 1_500;
 /// 170/62 and 362/242, 277/63 and 446/252, 350/65 and 493/251. Where a few hot blocks are all, copying stays ahead up to about here;
 /// with real files it loses long before.
 pub const ZERO_COPY_MIN_BYTES: u16 = 1_024;
+
+/// Whether lines of the log for people begin with the time. The journal gives them one of its own.
+pub const LOG_TIMESTAMPS: bool = false;
+
+/// Whether the log has a line for each transfer that ended and each request that was refused.
+pub const LOG_TRANSFERS: bool = true;
+
+/// Refused requests that get a line, per second: a PXELINUX client asks for ten absent names.
+pub const LOG_REFUSALS_PER_SECOND: u32 = 100;
 
 /// Whether DPDK's secondary processes (dpdk-dumpcap, dpdk-proc-info) may attach.
 pub const SECONDARY_PROCESSES: bool = false;

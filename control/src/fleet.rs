@@ -3,7 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::protocol::{Drops, Files, PortStats, Session, Sessions, Stats, WorkerState, Workers};
+use crate::metrics::{Durations, LaneSnapshot};
+use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
+use crate::protocol::{Drops, Files, Latencies, PortStats, Session, Sessions, Stats, WorkerState, Workers};
+use crate::taps::LookingOn;
 
 /// A worker that ended on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,15 @@ impl Pulse {
     pub fn should_beat(&self) -> bool {
         matches!(self.state, WorkerState::Polling | WorkerState::Draining)
     }
+}
+
+/// Which of a port's counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortCounters {
+    /// Those that all ports have.
+    Stats,
+    /// The driver's own.
+    Xstats,
 }
 
 /// Ports, workers and catalogue while they run.
@@ -71,8 +83,58 @@ pub trait Fleet: Send + Sync {
     /// Every drop reason with its count.
     fn drops(&self) -> Drops;
 
+    /// How long things took.
+    fn latency(&self) -> Latencies {
+        Latencies::default()
+    }
+
     /// The ports' own counters.
     fn ports(&self) -> Vec<PortStats>;
+
+    /// What each worker counted on each port.
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
+        Vec::new()
+    }
+
+    /// How long things took, as far as that is measured.
+    fn durations(&self) -> Vec<Durations> {
+        Vec::new()
+    }
+
+    /// What the ports are and were given.
+    fn port_infos(&self) -> Vec<PortInfo> {
+        Vec::new()
+    }
+
+    /// The drivers' own counters.
+    fn port_xstats(&self) -> Vec<PortXstats> {
+        Vec::new()
+    }
+
+    /// Zeroes counters of one port, or of all; for each that was asked for, whether its driver did, or why not.
+    fn clear_ports(&self, _port: Option<u16>, _what: PortCounters) -> Vec<(u16, Result<(), String>)> {
+        Vec::new()
+    }
+
+    /// What runs.
+    fn version(&self) -> Version {
+        Version { bypassd: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), ..Version::default() }
+    }
+
+    /// The lcores in use, control's first.
+    fn cores(&self) -> Vec<Core> {
+        Vec::new()
+    }
+
+    /// The workers' frame buffers.
+    fn mempools(&self) -> Vec<Mempool> {
+        Vec::new()
+    }
+
+    /// What people may look on with; none where no worker lets them.
+    fn looking_on(&self) -> Option<&LookingOn> {
+        None
+    }
 
     /// Asks all workers to take no new requests. May be called again.
     fn begin_drain(&self);

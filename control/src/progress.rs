@@ -1,9 +1,11 @@
 //! Progress of loading files: a bar on a terminal, a line now and then elsewhere. Writes to standard error only, and stays silent for short loads.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::notice::say;
 
 /// Time between two lines.
 const LINE_PERIOD: Duration = Duration::from_secs(2);
@@ -42,8 +44,7 @@ impl LoadProgress {
     /// Files and bytes loaded so far.
     pub fn update(&mut self, files: u64, bytes: u64) {
         if let Some(line) = self.step(Instant::now(), files, bytes) {
-            // Progress that cannot be shown is no reason to stop loading.
-            drop(writeln!(io::stderr(), "{line}"));
+            say(line);
         }
     }
 

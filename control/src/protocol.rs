@@ -3,9 +3,16 @@
 //! Request: `{"words":["show","workers"]}`. Reply: `{"ok":{…}}`, the body being one of the types of this module, or
 //! `{"error":{"code","message","help"}}`.
 
+mod look;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use look::{
+    CaptureState, Core, Cores, Count, Done, Mempool, Mempools, PortInfo, PortInfos, PortXstats, PortXstatsList,
+    TraceLine, TracePage, Version,
+};
 
 /// Longest request line, in bytes, its newline included.
 pub const REQUEST_MAX_BYTES: usize = 4_096;
@@ -87,8 +94,26 @@ pub enum Body {
     Drops(Drops),
     /// `show port stats`.
     Ports(Ports),
+    /// `show latency`.
+    Latencies(Latencies),
     /// `drain`, `stop`.
     Accepted(Accepted),
+    /// `show port info`.
+    PortInfos(PortInfos),
+    /// `show port xstats`.
+    PortXstats(PortXstatsList),
+    /// `clear port stats`, `clear port xstats`.
+    Done(Done),
+    /// `show version`.
+    Version(Version),
+    /// `show config cores`.
+    Cores(Cores),
+    /// `show mempool`.
+    Mempools(Mempools),
+    /// `capture start`, `capture stop`, `show capture`.
+    Capture(CaptureState),
+    /// `trace CLIENT`, `trace read`, `trace stop`.
+    Trace(TracePage),
 }
 
 /// An order that was taken; it is carried out after the reply.
@@ -133,9 +158,15 @@ pub struct Worker {
     /// Time of the turns with a frame, since the start.
     #[serde(default)]
     pub busy_us: u64,
-    /// Share of the time that such turns took since somebody last asked, or since the start.
+    /// Share of the time that such turns took, in the last second or two.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub busy_percent: Option<f64>,
+    /// TSC cycles of turns with a frame, for each frame received or sent, whichever are more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cycles_per_packet: Option<f64>,
+    /// Received bursts by the frames in them: place n counts bursts of n frames; place 0 is always 0, see `empty_polls`.
+    #[serde(default)]
+    pub bursts: Vec<u64>,
     /// Times that its loop stood still for a while ([`crate::stall`]).
     #[serde(default)]
     pub stalls: u64,
@@ -194,6 +225,9 @@ pub struct Stats {
     pub tx_dropped: u64,
     /// Times that a worker found its frame buffers exhausted; the timer repairs what was not sent.
     pub pool_empty: u64,
+    /// Frames that the kernel interface took.
+    #[serde(default)]
+    pub to_kernel: u64,
     /// Frames that passed from the kernel interface to the port.
     pub from_kernel: u64,
     /// Frames for the kernel interface that it had no room for.
@@ -206,6 +240,12 @@ pub struct Stats {
     pub blocks_resent: u64,
     /// Transfers by how they ended, and `opened`.
     pub transfers: BTreeMap<String, u64>,
+    /// Records of transfers that the log did not take in time.
+    #[serde(default)]
+    pub log_records_lost: u64,
+    /// What became of requests for files that are loaded on demand, and of these files.
+    #[serde(default)]
+    pub cache: BTreeMap<String, u64>,
     /// Ports.
     pub ports: Vec<PortStats>,
     /// Time since the workers started.
@@ -291,6 +331,26 @@ pub struct Files {
     pub list: Vec<FileEntry>,
     /// Whether some are not listed.
     pub truncated: bool,
+    /// The memory that they may take, and do.
+    #[serde(default)]
+    pub cache: Cache,
+}
+
+/// The cache, as `show files` says it. Costs are bytes of the budget: lengths rounded up, and the sums of blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// What all files together may cost.
+    pub budget_bytes: u64,
+    /// Cost of those that were loaded at start, and stay.
+    pub pinned_bytes: u64,
+    /// Cost of those that were loaded on demand and are there now.
+    pub on_demand_bytes: u64,
+    /// How many those are.
+    pub on_demand_files: u64,
+    /// Files that are loaded when they are asked for, there or not.
+    pub on_demand_total: u64,
+    /// What happened: `hits`, `misses`, `loads`, `evictions` and more, as in `show stats`.
+    pub counts: BTreeMap<String, u64>,
 }
 
 /// One file.
@@ -300,6 +360,15 @@ pub struct FileEntry {
     pub name: String,
     /// Its size.
     pub bytes: u64,
+    /// Transfers begun, of the content, whatever name was asked for.
+    #[serde(default)]
+    pub hits: u64,
+    /// Bytes that clients acknowledged, of transfers that have ended.
+    #[serde(default)]
+    pub served_bytes: u64,
+    /// Whether it is in memory.
+    #[serde(default)]
+    pub resident: bool,
 }
 
 /// `show drops`.
@@ -320,6 +389,40 @@ pub struct Drop {
     pub help: String,
     /// Frames dropped for it.
     pub count: u64,
+}
+
+/// `show latency`: all workers together, since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// What is measured.
+    pub latencies: Vec<Latency>,
+}
+
+/// How long one thing took; values keep two digits, those that never happened are 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// What.
+    pub name: String,
+    /// What begins and what ends it.
+    pub help: String,
+    /// How often it was measured.
+    pub count: u64,
+    /// Mean.
+    pub mean_us: f64,
+    /// Half of them took no longer.
+    pub p50_us: f64,
+    /// 90 % took no longer.
+    pub p90_us: f64,
+    /// 99 % took no longer.
+    pub p99_us: f64,
+    /// 99.9 % took no longer.
+    pub p99_9_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// What the histogram is in: `ns` or `us`.
+    pub unit: String,
+    /// All of it, as HdrHistogram's logs and plotters have it: V2, compressed, in Base64.
+    pub hdr_histogram: String,
 }
 
 /// `show port stats`.
@@ -414,6 +517,8 @@ mod tests {
             empty_polls: 5,
             busy_us: 6,
             busy_percent: None,
+            cycles_per_packet: None,
+            bursts: Vec::new(),
             stalls: 7,
         };
         let text = serde_json::to_string(&worker).unwrap();

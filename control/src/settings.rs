@@ -5,17 +5,21 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dataplane::files::Pattern;
 use dataplane::rules::RuleSource;
 use dataplane::session::ReplyPorts;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
 use crate::address::{Cidr, PortAddress, PortIndex};
 use crate::args::RunArgs;
+use crate::budget::Budget;
 use crate::config::{ConfigFile, FileValues, bounded};
 use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
+use crate::log::LogSettings;
+use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place};
 use crate::rules;
 
@@ -113,6 +117,22 @@ impl Default for Names {
     }
 }
 
+/// `[files]`: how much of the content root is kept in memory, and what of it first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// Memory that the files may take.
+    pub budget: Budget,
+    /// Files to load at start where not all fit, the most important first.
+    #[serde(deserialize_with = "patterns")]
+    pub preload: Vec<Pattern>,
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
+    let texts: Vec<String> = Deserialize::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
+}
+
 /// `[worker]`. See [`crate::defaults`] for the meaning of each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -202,10 +222,16 @@ pub struct Settings {
     pub rules: RuleSource,
     /// Where replies come from.
     pub reply_ports: ReplyPorts,
+    /// Files in memory.
+    pub files: FilesSettings,
     /// Workers and their queues.
     pub worker: WorkerSettings,
     /// Control socket.
     pub control: ControlSettings,
+    /// Log.
+    pub log: LogSettings,
+    /// Where the metrics are offered, if they are.
+    pub metrics: Option<Listen>,
 }
 
 /// What the process's environment says about where sockets belong.
@@ -331,6 +357,13 @@ const SOCKET_PATH_MAX: usize = 107;
 /// Frames that a worker holds outside of the rings: a burst, the backlog, the pool's own cache.
 const FRAMES_BESIDE_RINGS: usize = 32 + 256 + 256;
 
+/// Frames that may wait for the kernel interface, of whichever worker; further ones are dropped. Few, because each of them is a
+/// buffer that transfers lack.
+pub(crate) const KERNEL_RING_FRAMES: usize = 256;
+
+/// Descriptors of each of the kernel interface's queues. net_tap keeps as many frame buffers for reception.
+pub(crate) const KERNEL_DESCRIPTORS: u16 = 64;
+
 impl Settings {
     /// Merges the flags over the file.
     ///
@@ -350,8 +383,11 @@ impl Settings {
             client,
             remap,
             network,
+            files,
             worker,
             control,
+            log,
+            metrics,
         } = file.map(|file| file.values.clone()).unwrap_or_default();
 
         let devices_by_flag = !args.vdevs.is_empty() || !args.allow.is_empty();
@@ -375,6 +411,12 @@ impl Settings {
             group: control.group,
         };
 
+        let log = LogSettings {
+            format: args.log_format.unwrap_or(log.format),
+            level: args.log_level.unwrap_or(log.level),
+            ..log
+        };
+
         let fail = |key: &'static str, kind| SettingsError {
             key,
             place: file.and_then(|file| file.place_of(key)).map(Box::new),
@@ -388,13 +430,13 @@ impl Settings {
         let ports = ports(&eal).map_err(|kind| flag_or_file(devices_by_flag, "eal", kind))?;
         let addresses = assign(&addresses, ports).map_err(|kind| flag_or_file(addresses_by_flag, "address", kind))?;
         check_values(&limits, &timers).map_err(|(key, kind)| fail(key, kind))?;
-        check_frames(&worker, ports.unwrap_or(1)).map_err(|kind| fail("worker.frames", kind))?;
-
         let rules = rules::source(&access, &client, &remap, &names).map_err(|error| error.placed(file))?;
         let reply_ports = rules::reply_ports(&network).map_err(|error| error.placed(file))?;
 
         let by_flag = args.kernel_interface.is_some();
         let kernel_interface = args.kernel_interface.or(kernel_interface);
+        let for_kernel = kernel_interface.as_ref().map_or(0, |_| KERNEL_RING_FRAMES + usize::from(KERNEL_DESCRIPTORS));
+        check_frames(&worker, ports.unwrap_or(1), for_kernel).map_err(|kind| fail("worker.frames", kind))?;
         if let (Some(_), Some(ports @ 2..)) = (&kernel_interface, ports) {
             let kind = SettingsErrorKind::KernelInterfaceOfManyPorts { ports };
             return Err(flag_or_file(by_flag, "kernel_interface", kind));
@@ -416,8 +458,11 @@ impl Settings {
             names,
             rules,
             reply_ports,
+            files: FilesSettings { budget: args.cache_budget.unwrap_or(files.budget), ..files },
             worker,
             control,
+            log,
+            metrics: args.metrics.or(metrics.listen),
         })
     }
 }
@@ -511,9 +556,9 @@ fn check_values(limits: &Limits, timers: &Timers) -> Result<(), (&'static str, S
     }
 }
 
-fn check_frames(worker: &WorkerSettings, ports: usize) -> Result<(), SettingsErrorKind> {
+fn check_frames(worker: &WorkerSettings, ports: usize, for_kernel: usize) -> Result<(), SettingsErrorKind> {
     let rings = usize::from(worker.rx_descriptors) + usize::from(worker.tx_descriptors);
-    let needed = ports * rings + FRAMES_BESIDE_RINGS;
+    let needed = ports * rings + FRAMES_BESIDE_RINGS + for_kernel;
     match usize::try_from(worker.frames) {
         Ok(frames) if frames < needed => Err(SettingsErrorKind::TooFewFrames { frames: worker.frames, ports, needed }),
         _ => Ok(()),

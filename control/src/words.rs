@@ -2,6 +2,7 @@
 //! said at its command line, at its prompt and in its files is read here, and nowhere else.
 
 mod answers;
+mod look;
 mod table;
 
 use crossbeam::channel::Sender;
@@ -41,6 +42,8 @@ pub enum Local {
     Load,
     /// Shows what happens now, again and again.
     Top,
+    /// Shows a trace's lines as they come.
+    Trace,
 }
 
 /// Who acts on a word.
@@ -50,6 +53,8 @@ pub enum Does {
     Asks(Asks),
     /// bypassctl.
     Local(Local),
+    /// The daemon first; then bypassctl goes on asking.
+    Follows(Asks, Local),
 }
 
 /// One entry of the table.
@@ -118,10 +123,12 @@ pub fn answer(request: &Request, fleet: &dyn Fleet, orders: &Sender<Order>) -> R
         Err(error) => return Reply::Error(Refusal::new(RefusalCode::UnknownWords, error.to_string(), error.help())),
     };
     match command.word.does {
-        Does::Asks(asks) => match (asks.answer)(&Asked { fleet, orders }, &command.arguments) {
-            Ok(body) => Reply::Ok(body),
-            Err(refusal) => Reply::Error(refusal),
-        },
+        Does::Asks(asks) | Does::Follows(asks, _) => {
+            match (asks.answer)(&Asked { fleet, orders }, &command.arguments) {
+                Ok(body) => Reply::Ok(body),
+                Err(refusal) => Reply::Error(refusal),
+            }
+        }
         Does::Local(_) => {
             let message = format!("`{}` is for bypassctl itself", command.word.form);
             Reply::Error(Refusal::new(RefusalCode::UnknownWords, message, "say it to bypassctl, not to the socket"))

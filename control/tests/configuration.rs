@@ -9,7 +9,7 @@ use control::config::ConfigFile;
 use control::eal_args::{LcorePlan, Memory};
 use control::machine::{Hugepages, Machine};
 use control::rules::{AccessTable, NetworkTable, reply_ports};
-use control::settings::{Environment, Limits, Names, Settings, Timers, WorkerSettings};
+use control::settings::{Environment, FilesSettings, Limits, Names, Settings, Timers, WorkerSettings};
 use control::startup::{Launch, StartupError, prepare};
 
 fn example(name: &str) -> PathBuf {
@@ -73,6 +73,7 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!(values.limits, Limits::default());
     assert_eq!(values.timers, Timers::default());
     assert_eq!(values.names, Names::default());
+    assert_eq!(values.files, FilesSettings::default());
     assert_eq!(values.worker, WorkerSettings::default());
     assert_eq!((values.control.mode, values.root.as_deref()), (0o600, Some(Path::new("/tftp"))));
     assert!(values.eal.vdev.is_empty() && values.eal.extra.is_empty() && !values.eal.secondary_processes);
@@ -80,8 +81,8 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!(values.access, AccessTable::default());
     assert_eq!(values.network, NetworkTable { reply_ports: Some((1_024, 65_535)), single_port: false });
     assert_eq!(reply_ports(&values.network), reply_ports(&NetworkTable::default()));
-    // 9 limits, 5 timers, 2 each of names, access and network, 6 of the worker; root; 4 of EAL; mode and group.
-    assert_eq!(shown, 33);
+    // 9 limits, 5 timers, 2 each of names, access, network and files, 6 of the worker; root; 4 of EAL; mode and group.
+    assert_eq!(shown, 35);
 }
 
 fn message(text: &str, words: &[&str]) -> (String, u8) {

@@ -12,11 +12,14 @@ mod generations;
 mod interface;
 mod limits;
 mod neighbours;
+mod on_demand;
 mod outcome;
 mod output;
+mod parked;
 mod ready;
 mod request;
 mod serve;
+mod shelf;
 mod template;
 mod view;
 
@@ -24,7 +27,9 @@ pub use finished::{Finished, NAME_KEPT, Refused};
 pub use interface::{ADDRESSES_MAX, Interface, LocalAddress, TooManyAddresses};
 pub use neighbours::{Neighbour, Neighbours};
 pub use outcome::{Fate, Outcome};
-pub use output::{Ending, Event, Output};
+pub use output::{CacheEvent, Ending, Event, Output};
+pub use parked::Unavailable;
+pub use shelf::{PlaceUse, ShelfUse, Shelfmark, Title, Wants};
 pub use view::{SessionState, SessionView};
 
 use crate::files::{Arena, Catalogue};
@@ -39,6 +44,7 @@ use crate::wire::{self, Checks, Flow, Malformed, Packet, Parsed, ShortDatagram, 
 use core::net::IpAddr;
 use generations::Generations;
 use limits::{ErrorBudget, UnprovenCounts};
+use parked::{Parked, Standing};
 use ready::Ready;
 use request::Datagram;
 use std::sync::Arc;
@@ -110,6 +116,9 @@ pub struct Engine {
     timers: Timers,
     ready: Ready,
     generations: Generations,
+    /// Where files are asked for that are not here; `None`: nobody would bring them.
+    wants: Option<Wants>,
+    parked: Parked,
     neighbours: Neighbours,
     errors: ErrorBudget,
     unproven_by_address: UnprovenCounts,
@@ -131,6 +140,8 @@ impl Engine {
             ready: Ready::new(table.slots()),
             table,
             generations: Generations::new(catalogue),
+            wants: None,
+            parked: Parked::new(0),
             neighbours: Neighbours::new(seed),
             errors: ErrorBudget::new(seed, limits.errors_per_second, now),
             unproven_by_address: UnprovenCounts::new(seed),
@@ -430,7 +441,10 @@ impl Engine {
     /// # Errors
     /// Gives it back while too many older ones still have readers.
     pub fn install(&mut self, catalogue: Arc<Catalogue>) -> Result<(), Arc<Catalogue>> {
-        self.generations.install(catalogue)
+        self.generations.install(catalogue)?;
+        // What they wait for is of the old one.
+        self.parked.settle_all(Standing::Ready);
+        Ok(())
     }
 
     /// A catalogue that no transfer reads any more and whose arena `may_go`, since a port that it was lent to has given it back; to

@@ -296,6 +296,70 @@ fn beside_a_kernel_that_does_not_keep_up_frames_are_dropped_and_counted() {
 }
 
 #[test]
+fn beside_a_kernel_a_flood_of_its_frames_leaves_the_turn_to_transfers() {
+    let mut bench = beside_a_kernel(64);
+    let mut peer = Peer::v4(2, 3_000);
+    peer.host.vlan = None;
+    let (to_link, _) = bench.expect(&peer.request("file", &[]), Outcome::RequestOpened);
+    let tid = Reply::read(&to_link[0]).tid();
+    // More comes for the kernel, and from it, than a turn may pass on; an ACK lies in the middle.
+    let stray = not_ours().swap_remove(4);
+    let before = bench.counters.outcome(Outcome::ToKernel);
+    for block in 1..=8 {
+        (0..100).for_each(|_| bench.port.deliver(&stray));
+        bench.port.deliver(&peer.ack(tid, block));
+        (0..50).for_each(|_| bench.kernel.deliver(&stray));
+        let (mut given, mut from_kernel, mut answered) = (0, 0, false);
+        for _ in 0..4 {
+            bench.lane.poll(bench.now);
+            given += bench.kernel.sent().len();
+            let sent = bench.port.sent();
+            answered |= sent.iter().any(|frame| *frame != stray);
+            from_kernel += sent.iter().filter(|frame| **frame == stray).count();
+        }
+        assert!(answered, "block {block}: the ACK waits for no more than the bursts before it");
+        assert_eq!(given, 16, "four frames a turn");
+        assert!(from_kernel <= 32, "one burst in eight turns, and not in every round: {from_kernel}");
+    }
+    let passed_or_lost = bench.counters.outcome(Outcome::ToKernel) + bench.counters.outcome(Outcome::KernelFull);
+    assert_eq!(passed_or_lost - before, 800);
+    assert_eq!(bench.counters.rx_frames.get(), bench.counters.accounted_frames());
+    // Without work of our own the kernel gets all that waits for it.
+    bench.expect(&peer.error(tid, 0), Outcome::ClientError);
+    for _ in 0..20 {
+        bench.lane.poll(bench.now);
+        bench.kernel.sent();
+        bench.port.sent();
+    }
+    assert_eq!(bench.counters.to_kernel.get(), bench.counters.outcome(Outcome::ToKernel), "what was taken in went out");
+    assert_eq!(bench.counters.kernel_lost.get(), 0);
+    assert_eq!(bench.counters.from_kernel.get(), 400);
+    assert_eq!(bench.pool.in_use(), 0);
+}
+
+#[test]
+fn beside_a_kernel_its_frames_never_fill_the_backlog() {
+    // A link that takes one frame a turn, and a kernel that never stops.
+    let setup = Setup { answering: Answering::Kernel, ring_len: 1, ..Setup::default() };
+    let mut bench = KernelBench::new(&setup, catalogue(1, &[("file", content(5_000, 1))]), 64);
+    let peer = Peer::v4(2, 3_000);
+    let stray = not_ours().swap_remove(4);
+    let mut waited = None;
+    for turn in 0..200 {
+        bench.kernel.deliver(&stray);
+        bench.kernel.deliver(&stray);
+        if turn == 100 {
+            bench.port.deliver(&peer.request("file", &[]));
+        }
+        bench.lane.poll(bench.now);
+        if bench.port.sent().iter().any(|frame| *frame != stray) && waited.is_none() {
+            waited = Some(turn - 100);
+        }
+    }
+    assert!(waited.is_some_and(|turns| turns <= 34), "no more than one burst is before us: {waited:?} turns");
+}
+
+#[test]
 fn without_a_kernel_interface_its_frames_are_counted_as_lost() {
     let setup = Setup { answering: Answering::Kernel, ..Setup::default() };
     let mut bench = Bench::new(&setup, catalogue(1, &[("file", content(10, 1))]));

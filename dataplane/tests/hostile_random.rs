@@ -268,6 +268,8 @@ fn random_sequences_come_to_every_corner() {
         Outcome::Chained,
         Outcome::BadTag,
         Outcome::Fragment,
+        Outcome::RequestParked,
+        Outcome::NotParked,
     ];
     let missed: Vec<&str> = Outcome::ALL
         .into_iter()

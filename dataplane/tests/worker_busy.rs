@@ -92,3 +92,9 @@ fn only_turns_with_a_frame_are_busy_and_last_until_the_next_one() {
 fn an_idle_worker_is_not_busy() {
     assert_eq!(run(&[(0, false), (1_000_000, false), (1_000_000, false)]).busy_us.get(), 0);
 }
+
+#[test]
+fn nanoseconds_of_busy_turns_are_counted_too() {
+    let status = run(&[(7, false), (1_000, false), (20, true)]);
+    assert_eq!(status.busy_ns.get(), status.busy_us.get() * 1_000);
+}

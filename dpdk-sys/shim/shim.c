@@ -1,7 +1,10 @@
 /* For rte_dev_dma_map, which DPDK 22.11 does not call stable yet. */
 #define ALLOW_EXPERIMENTAL_API
+/* For sets of CPUs. */
+#define _GNU_SOURCE
 #include "shim.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +23,17 @@ int bp_errno(void)
 uint64_t bp_tsc(void)
 {
 	return rte_rdtsc();
+}
+
+int bp_lcore_cpus(unsigned int lcore, uint16_t *cpus, int room)
+{
+	rte_cpuset_t set = rte_lcore_cpuset(lcore);
+	int count = 0;
+
+	for (int cpu = 0; cpu < CPU_SETSIZE && count < room; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			cpus[count++] = (uint16_t)cpu;
+	return count;
 }
 
 uint16_t bp_port_next(uint16_t from)
@@ -123,6 +137,37 @@ int bp_port_stats(uint16_t port, struct bp_port_stats *stats)
 	stats->rx_no_mbuf = dev.rx_nombuf;
 	stats->tx_errors = dev.oerrors;
 	return 0;
+}
+
+int bp_port_xstats(uint16_t port, struct bp_xstat *xstats, int room)
+{
+	struct rte_eth_xstat_name *names = NULL;
+	struct rte_eth_xstat *values = NULL;
+	int count = rte_eth_xstats_get(port, NULL, 0);
+
+	if (count <= 0 || count > room)
+		return count;
+	names = calloc((size_t)count, sizeof(*names));
+	values = calloc((size_t)count, sizeof(*values));
+	if (names == NULL || values == NULL) {
+		count = -ENOMEM;
+	} else {
+		int named = rte_eth_xstats_get_names(port, names, (unsigned int)count);
+		int got = rte_eth_xstats_get(port, values, (unsigned int)count);
+
+		/* Their number changes only when the port is configured anew. */
+		if (named != count || got != count)
+			count = named < 0 ? named : got < 0 ? got : -EAGAIN;
+	}
+	for (int i = 0; i < count; i++) {
+		uint64_t id = values[i].id;
+
+		snprintf(xstats[i].name, sizeof(xstats[i].name), "%s", id < (uint64_t)count ? names[id].name : "");
+		xstats[i].value = values[i].value;
+	}
+	free(names);
+	free(values);
+	return count;
 }
 
 int bp_port_link(uint16_t port, struct bp_link *link)
@@ -320,4 +365,38 @@ int bp_dma_map(void *device, void *start, size_t len)
 int bp_dma_unmap(void *device, void *start, size_t len)
 {
 	return rte_dev_dma_unmap(device, start, (uint64_t)(uintptr_t)start, len) == 0 ? 0 : -1;
+}
+
+struct rte_tel_data *bp_tel_new(void)
+{
+	return rte_tel_data_alloc();
+}
+
+void bp_tel_free(struct rte_tel_data *data)
+{
+	rte_tel_data_free(data);
+}
+
+int bp_tel_begin_dict(struct rte_tel_data *data)
+{
+	return rte_tel_data_start_dict(data);
+}
+
+int bp_tel_dict_number(struct rte_tel_data *data, const char *name, uint64_t number)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	return rte_tel_data_add_dict_uint(data, name, number);
+#else
+	return rte_tel_data_add_dict_u64(data, name, number);
+#endif
+}
+
+int bp_tel_dict_text(struct rte_tel_data *data, const char *name, const char *text)
+{
+	return rte_tel_data_add_dict_string(data, name, text);
+}
+
+int bp_tel_dict_part(struct rte_tel_data *data, const char *name, struct rte_tel_data *part)
+{
+	return rte_tel_data_add_dict_container(data, name, part, 0);
 }

@@ -17,16 +17,19 @@
 #include <rte_mbuf.h>
 #include <rte_memory.h>
 #include <rte_mempool.h>
+#include <rte_telemetry.h>
 #include <rte_version.h>
 
 enum bp_limit {
 	BP_HEADROOM = RTE_PKTMBUF_HEADROOM, /* bytes before the data of a fresh mbuf */
 	BP_NAME_LEN = RTE_ETH_NAME_MAX_LEN, /* bytes of a port name with its NUL */
 	BP_MAC_LEN = RTE_ETHER_ADDR_LEN,
+	BP_XSTAT_NAME_LEN = RTE_ETH_XSTATS_NAME_SIZE, /* bytes of a counter's name with its NUL */
 	BP_MAX_PORTS = RTE_MAX_ETHPORTS, /* also: no such port */
 	BP_MAX_LCORES = RTE_MAX_LCORE,
 	BP_RSS_KEY_LEN = UINT8_MAX, /* longest key, in bytes */
 	BP_RSS_RETA_LEN = 2048, /* longest redirection table that is read, in entries */
+	BP_TEL_TEXT_LEN = RTE_TEL_MAX_STRING_LEN, /* bytes of a text in a telemetry reply with its NUL */
 	BP_LOAN_MAX = 60000, /* mbufs that may refer to one loan: DPDK counts them in 16 bits */
 };
 
@@ -104,6 +107,12 @@ struct bp_port_stats {
 	uint64_t tx_errors;
 };
 
+/* One of a driver's own counters. */
+struct bp_xstat {
+	char name[BP_XSTAT_NAME_LEN];
+	uint64_t value;
+};
+
 struct bp_link {
 	uint32_t speed_mbps; /* UINT32_MAX: unknown */
 	bool up;
@@ -133,6 +142,7 @@ struct bp_rss_reta {
 /* EAL. */
 int bp_errno(void);
 uint64_t bp_tsc(void);
+int bp_lcore_cpus(unsigned int lcore, uint16_t *cpus, int room); /* of an lcore of EAL's; how many were written */
 
 /* Ports, set-up. 0 or a negative errno, unless said otherwise. */
 uint16_t bp_port_next(uint16_t from); /* first port >= from, or BP_MAX_PORTS */
@@ -144,6 +154,7 @@ int bp_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, struc
 int bp_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors);
 int bp_port_mac(uint16_t port, uint8_t mac[BP_MAC_LEN]);
 int bp_port_stats(uint16_t port, struct bp_port_stats *stats);
+int bp_port_xstats(uint16_t port, struct bp_xstat *xstats, int room); /* how many there are; if more than room, none is written */
 int bp_port_link(uint16_t port, struct bp_link *link); /* does not wait */
 
 /* Ports, receive side scaling; of a started port. */
@@ -171,5 +182,14 @@ bool bp_mbuf_attach_loan(struct rte_mbuf *mbuf, struct rte_mempool *pool, struct
 bool bp_iova_is_va(void);
 int bp_dma_map(void *device, void *start, size_t len);
 int bp_dma_unmap(void *device, void *start, size_t len);
+
+/* Telemetry replies: a dictionary is begun in an empty one and then filled. 0 or a negative errno. Texts are copied; names
+ * are made of letters, digits, `_` and `/`. A part that was added belongs to the whole; one that was not is freed by its maker. */
+struct rte_tel_data *bp_tel_new(void); /* NULL: out of memory */
+void bp_tel_free(struct rte_tel_data *data);
+int bp_tel_begin_dict(struct rte_tel_data *data);
+int bp_tel_dict_number(struct rte_tel_data *data, const char *name, uint64_t number);
+int bp_tel_dict_text(struct rte_tel_data *data, const char *name, const char *text);
+int bp_tel_dict_part(struct rte_tel_data *data, const char *name, struct rte_tel_data *part);
 
 #endif

@@ -24,9 +24,16 @@ pub struct rte_mempool {
     opaque: [u8; 0],
 }
 
+/// A telemetry reply, or a part of one; only ever behind a pointer.
+#[repr(C)]
+#[allow(non_camel_case_types)]
+pub struct rte_tel_data {
+    opaque: [u8; 0],
+}
+
 #[allow(missing_docs, non_camel_case_types, non_upper_case_globals, unused_qualifications)]
 mod bindings {
-    use super::{rte_mbuf, rte_mempool};
+    use super::{rte_mbuf, rte_mempool, rte_tel_data};
 
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crossbeam::queue::ArrayQueue;
 use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, Mempool, QueuePair, Tsc};
 use dataplane::engine::{Answering, Engine, EngineConfig, Limits};
 use dataplane::files::Catalogue;
@@ -18,10 +19,12 @@ use dataplane::worker::{
 };
 
 use super::busy::BusyShare;
+use super::cache::{self, Desk};
 use super::error::BuildError;
 use super::ports::{Port, Ports};
 use crate::count::WorkerCount;
 use crate::settings::Settings;
+use crate::transfer_log::RECORDS;
 
 /// A worker's way to a DPDK port.
 type Way = Attachment<QueuePair, Arc<Mempool>>;
@@ -37,7 +40,7 @@ pub(super) struct Member {
     pub(super) index: u16,
     pub(super) lcore: LcoreId,
     pub(super) status: Arc<WorkerStatus>,
-    /// What `busy_us` was when somebody last asked.
+    /// What it did lately.
     pub(super) busy: Mutex<BusyShare>,
     /// One per port.
     pub(super) counters: Vec<Arc<LaneCounters>>,
@@ -69,6 +72,8 @@ pub(super) struct Plan<'a> {
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
     pub(super) count: WorkerCount,
+    /// The workers'.
+    pub(super) clock: Tsc,
 }
 
 /// The lcores that workers will run on.
@@ -94,22 +99,25 @@ pub(super) fn launch(
     lcores: &[LcoreId],
     ports: &mut Ports,
     plan: &Plan<'_>,
-) -> Result<(Crew, Vec<Member>), BuildError> {
+) -> Result<(Crew, Vec<Member>, Vec<Desk>), BuildError> {
     let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
     let mut seed = [0; 16];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(BuildError::Random)?;
     let rules = crate::rules::compile(&plan.settings.rules, &plan.settings.names).map_err(BuildError::Rules)?;
-    let clock = Tsc::new(eal);
+    let clock = plan.clock;
     let mut kernel = ports.kernel.take();
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
 
     let mut crew = Crew { handles: Vec::new(), _pools: ports.pools.clone() };
     let mut members = Vec::new();
+    let mut desks = Vec::new();
     for (index, &lcore) in (0..).zip(lcores) {
         let share = WorkerShare { index: WorkerIndex(index), workers };
         let mut lanes = Vec::new();
         let mut counters = Vec::new();
+        let wants = Arc::new(ArrayQueue::new(cache::WANTS));
+        let mut usage = Vec::new();
         for port in &mut ports.ports {
             let mut engine = Engine::new(
                 EngineConfig {
@@ -128,6 +136,7 @@ pub(super) fn launch(
             if let Some(steering) = &port.steering {
                 engine.steer_by(Arc::clone(steering));
             }
+            usage.push(engine.serve_on_demand(Arc::clone(&wants), cache::PLACES));
             let kernel_path = kernel_ring.as_ref().map(|ring| KernelPath {
                 ring: Arc::clone(ring),
                 // The first worker serves it, which with its device it keeps alive.
@@ -136,11 +145,15 @@ pub(super) fn launch(
             let attachment = next_attachment(port)?;
             let relayed = port.relayed.clone().filter(|_| matches!(attachment, Attachment::Queue(_)));
             let neighbourhood = Neighbourhood { inboxes: port.inboxes.clone(), relayed, kernel: kernel_path };
-            let counted = Arc::new(LaneCounters::default());
+            let counted = Arc::new(match plan.settings.log.transfers {
+                true => LaneCounters::with_records(RECORDS),
+                false => LaneCounters::default(),
+            });
             lanes.push(Lane::new(engine, attachment, share.index, neighbourhood, Arc::clone(&counted)));
             counters.push(counted);
         }
         let (letters, mailbox) = mailbox();
+        desks.push(Desk { wants, usage, letters: letters.clone() });
         let member = Member {
             index,
             lcore,
@@ -163,7 +176,7 @@ pub(super) fn launch(
         crew.handles.push(launch_one(eal, &member, worker, clock, &plan.count)?);
         members.push(member);
     }
-    Ok((crew, members))
+    Ok((crew, members, desks))
 }
 
 /// Ways to a port are handed out in their order.
@@ -187,7 +200,7 @@ fn launch_one(
     let status = Arc::clone(&member.status);
     let work = move || {
         let _counted = counted;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.now()))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run(|| clock.read()))) {
             status.set_state(WorkerState::Failed);
             // Only this worker writes it, once.
             let _ = failure.set(dataplane::dpdk::panic_message(&*panic));

@@ -8,6 +8,7 @@ use dataplane::files::LoadError;
 use dataplane::rules::RuleError;
 use dataplane::session::{NoSteering, ReplyPortsError};
 
+use crate::metrics::EndpointError;
 use crate::socket::SocketError;
 
 /// Why a run ended before its workers polled. The message is complete and says how to mend it.
@@ -25,6 +26,9 @@ pub enum ApplianceError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The endpoint for metrics.
+    #[error(transparent)]
+    Metrics(#[from] EndpointError),
     /// The system.
     #[error("{what}: {source}")]
     System {

@@ -8,17 +8,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dataplane::dpdk::{Device, DeviceInfo};
-use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView};
+use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title};
 use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
+use dataplane::port::BURST;
 use dataplane::wire::MacAddr;
-use dataplane::worker::{LaneCounters, Letter, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{Histogram, LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
 
+use super::busy::{Sample, Share};
+use super::cache::Cache;
 use super::crew::Member;
+use super::look::Look;
 use crate::count::WorkerCount;
-use crate::fleet::{Fleet, Pulse, WorkerFailure};
+use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
+use crate::hits::{EarlierHits, Hits};
+use crate::latency;
+use crate::metrics::{Durations, LaneSnapshot};
+use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
-    Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+    Drop, Drops, FileEntry, Files, Latencies, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
+use crate::taps::LookingOn;
+use crate::transfer_log::Source;
 
 /// Places of a session table that a worker copies in one turn of its loop.
 const PAGE: usize = 512;
@@ -28,10 +38,10 @@ const PAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A port, as control keeps it.
 pub(super) struct LivePort {
-    device: Mutex<Device>,
-    info: DeviceInfo,
-    mac: MacAddr,
-    mtu: u16,
+    pub(super) device: Mutex<Device>,
+    pub(super) info: DeviceInfo,
+    pub(super) mac: MacAddr,
+    pub(super) mtu: u16,
 }
 
 impl LivePort {
@@ -70,14 +80,20 @@ pub(super) struct LiveFleet {
     pub(super) ports: Vec<LivePort>,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) report: LoadReport,
+    pub(super) cache: Cache,
     pub(super) count: WorkerCount,
     pub(super) drain: StopFlag,
     pub(super) stop: StopFlag,
+    pub(super) look: Look,
     pub(super) started: Instant,
+    /// Ticks of the TSC in a second.
+    pub(super) tsc_hz: u64,
+    /// What catalogues counted that are no more.
+    pub(super) earlier_hits: Mutex<EarlierHits>,
 }
 
 impl LiveFleet {
-    fn lanes(&self) -> impl Iterator<Item = &LaneCounters> {
+    fn lanes(&self) -> impl Iterator<Item = &LaneCounters> + Clone {
         self.members.iter().flat_map(|member| &member.counters).map(|counters| &**counters)
     }
 
@@ -87,6 +103,15 @@ impl LiveFleet {
 
     fn sum(&self, counter: impl Fn(&LaneCounters) -> u64) -> u64 {
         self.lanes().map(counter).sum()
+    }
+
+    /// Where the records of finished transfers are.
+    pub(super) fn record_sources(&self) -> Vec<Source> {
+        let of_member = |member: &Member| {
+            let worker = member.index;
+            member.counters.clone().into_iter().map(move |counters| Source { worker, counters })
+        };
+        self.members.iter().flat_map(of_member).collect()
     }
 
     fn outcomes(&self, fate: Fate) -> BTreeMap<String, u64> {
@@ -193,10 +218,12 @@ impl Fleet for LiveFleet {
         let worker = |member: &Member| {
             let polls = member.status.polls.get();
             let empty_polls = member.status.empty_polls.get();
-            let busy_us = member.status.busy_us.get();
+            let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum::<u64>();
+            let handled = sum(|lane| lane.accounted_frames() + lane.handed_over.get());
+            let packets = handled.max(sum(|lane| lane.tx_frames.get()));
+            let now = Sample { at: Instant::now(), busy_ns: member.status.busy_ns.get(), packets };
             // A panic of another reader leaves a pair of numbers.
-            let mut busy = member.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            let sum = |counter: fn(&LaneCounters) -> u64| member.counters.iter().map(|lane| counter(lane)).sum();
+            let Share { percent, ns_per_packet } = member.busy.lock().unwrap_or_else(PoisonError::into_inner).look(now);
             Worker {
                 id: member.index,
                 lcore: u16::try_from(member.lcore.index()).unwrap_or(u16::MAX),
@@ -212,8 +239,12 @@ impl Fleet for LiveFleet {
                 sessions: sum(|lane| lane.active_sessions.get()),
                 polls,
                 empty_polls,
-                busy_us,
-                busy_percent: busy.percent(Instant::now(), busy_us),
+                busy_us: member.status.busy_us.get(),
+                busy_percent: percent,
+                cycles_per_packet: ns_per_packet.map(|ns| ns * self.tsc_hz as f64 / 1e9),
+                bursts: (0..=BURST)
+                    .map(|size| member.counters.iter().map(|lane| lane.bursts[size].get()).sum())
+                    .collect(),
                 stalls: member.stalls.count.load(Relaxed),
             }
         };
@@ -252,12 +283,15 @@ impl Fleet for LiveFleet {
             tx_frames: self.sum(|lane| lane.tx_frames.get()).saturating_sub(self.sum(|lane| lane.relayed.get())),
             tx_dropped: self.sum(|lane| lane.tx_dropped.get()),
             pool_empty: self.sum(|lane| lane.pool_empty.get()),
+            to_kernel: self.sum(|lane| lane.to_kernel.get()),
             from_kernel: self.sum(|lane| lane.from_kernel.get()),
             kernel_lost: self.sum(|lane| lane.kernel_lost.get()),
             data_bytes: self.sum(|lane| lane.data_bytes.get()),
             data_blocks: self.sum(|lane| lane.data_blocks.get()),
             blocks_resent: self.sum(|lane| lane.blocks_again.get()),
             transfers,
+            log_records_lost: self.sum(|lane| lane.records.as_ref().map_or(0, RecordRing::lost)),
+            cache: self.cache.counts(self.lanes()),
             ports: self.ports(),
             uptime_seconds: self.started.elapsed().as_secs(),
         }
@@ -277,12 +311,21 @@ impl Fleet for LiveFleet {
             .map(|reason| (reason.to_string(), self.report.left_out(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let list: Vec<FileEntry> = self
-            .catalogue
-            .names()
-            .take(limit)
-            .map(|(name, id)| FileEntry { name: escape(name).to_string(), bytes: self.catalogue.file(id).len() })
-            .collect();
+        // A panic of another reader leaves the numbers as they were.
+        let earlier = self.earlier_hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let residents = self.cache.residents();
+        let generation = self.catalogue.generation();
+        let entry = |(name, file)| {
+            let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, file);
+            FileEntry {
+                name: escape(name).to_string(),
+                bytes: self.catalogue.file(file).len(),
+                hits,
+                served_bytes,
+                resident: !self.catalogue.is_absent(file) || residents.contains(&Title { generation, file }),
+            }
+        };
+        let list: Vec<FileEntry> = self.catalogue.names().take(limit).map(entry).collect();
         Files {
             generation: self.catalogue.generation().0.into(),
             files: self.catalogue.file_count() as u64,
@@ -296,6 +339,7 @@ impl Fleet for LiveFleet {
             .to_owned(),
             truncated: self.catalogue.names().nth(list.len()).is_some(),
             list,
+            cache: self.cache.show(&self.catalogue, self.cache.counts(self.lanes())),
         }
     }
 
@@ -312,8 +356,74 @@ impl Fleet for LiveFleet {
         Drops { total: drops.iter().map(|drop| drop.count).sum(), drops }
     }
 
+    fn latency(&self) -> Latencies {
+        latency::describe(self.lanes())
+    }
+
     fn ports(&self) -> Vec<PortStats> {
         self.ports.iter().map(LivePort::stats).collect()
+    }
+
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
+        let of_member = |member: &Member| {
+            let counters = self.ports.iter().zip(member.counters.clone());
+            let worker = member.index;
+            counters
+                .map(move |(port, lane)| LaneSnapshot::read(worker, port.info.port.index(), &lane))
+                .collect::<Vec<_>>()
+        };
+        self.members.iter().flat_map(of_member).collect()
+    }
+
+    fn durations(&self) -> Vec<Durations> {
+        let counts = |of: fn(&LaneCounters) -> &Histogram| self.lanes().flat_map(move |lane| of(lane).counts());
+        vec![
+            Durations::of_nanoseconds(
+                "first_data",
+                "From a request to its first DATA in the transmit queue, where that is the answer: the work of this host alone.",
+                counts(|lane| &lane.latency.first_data),
+            ),
+            Durations::of_microseconds(
+                "first_data_after_offer",
+                "From a request with options to the ACK of its OACK, which the first DATA answers: the client's round trip is in it.",
+                counts(|lane| &lane.latency.first_data_after_offer),
+            ),
+            Durations::of_microseconds(
+                "transfer",
+                "From a request to the last ACK, of transfers that were done.",
+                counts(|lane| &lane.latency.transfer),
+            ),
+        ]
+    }
+
+    fn port_infos(&self) -> Vec<PortInfo> {
+        self.ports.iter().map(LivePort::describe).collect()
+    }
+
+    fn port_xstats(&self) -> Vec<PortXstats> {
+        self.ports.iter().map(LivePort::xstats).collect()
+    }
+
+    fn clear_ports(&self, wanted: Option<u16>, what: PortCounters) -> Vec<(u16, Result<(), String>)> {
+        let numbered = self.ports.iter().map(|port| (port.info.port.index(), port));
+        let chosen = numbered.filter(|(number, _)| wanted.is_none_or(|wanted| wanted == *number));
+        chosen.map(|(number, port)| (number, port.clear(what))).collect()
+    }
+
+    fn version(&self) -> Version {
+        self.look.version.clone()
+    }
+
+    fn cores(&self) -> Vec<Core> {
+        self.look.cores.clone()
+    }
+
+    fn mempools(&self) -> Vec<Mempool> {
+        self.look.mempools()
+    }
+
+    fn looking_on(&self) -> Option<&LookingOn> {
+        Some(&self.look.looking_on)
     }
 
     fn begin_drain(&self) {

@@ -15,7 +15,7 @@ use dataplane::worker::{Attachment, Ring};
 
 use super::error::{BuildError, Unsteered};
 use crate::notice::say;
-use crate::settings::Settings;
+use crate::settings::{KERNEL_DESCRIPTORS, KERNEL_RING_FRAMES, Settings};
 
 /// Smallest frame buffer, in bytes: what drivers expect to find.
 const DATA_ROOM_MIN: u16 = 2_048;
@@ -23,7 +23,7 @@ const DATA_ROOM_MIN: u16 = 2_048;
 /// Buffers that a worker's cache of the pool holds.
 const POOL_CACHE: u32 = 256;
 
-/// Frames that may wait for another worker, or for the kernel interface.
+/// Frames that may wait for another worker.
 const RING_FRAMES: usize = 1_024;
 
 /// Name of the device behind `--kernel-interface`.
@@ -226,10 +226,16 @@ fn open_kernel_interface(
     eal.hotplug_vdev(KERNEL_DEVICE, &arguments)
         .map_err(|source| BuildError::KernelInterface { name: name.to_owned(), source })?;
     let id = Device::find(eal, KERNEL_DEVICE)?;
-    let config = DeviceConfig { checksum_offload: false, zero_copy_min_bytes: 0, ..device_config(settings, 1) };
+    let config = DeviceConfig {
+        rx_descriptors: KERNEL_DESCRIPTORS,
+        tx_descriptors: KERNEL_DESCRIPTORS,
+        checksum_offload: false,
+        zero_copy_min_bytes: 0,
+        ..device_config(settings, 1)
+    };
     let (device, mut queues) = Device::configure(eal, id, &config, &[Arc::clone(pool)])?;
     let queue = queues.pop().ok_or_else(|| BuildError::MissingDevice { name: KERNEL_DEVICE.to_owned() })?;
-    Ok(KernelInterface { device, queue, ring: Arc::new(ArrayQueue::new(RING_FRAMES)) })
+    Ok(KernelInterface { device, queue, ring: Arc::new(ArrayQueue::new(KERNEL_RING_FRAMES)) })
 }
 
 fn device_config(settings: &Settings, queue_pairs: usize) -> DeviceConfig {

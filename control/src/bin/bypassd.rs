@@ -9,10 +9,12 @@ use control::args::{CheckArgs, Cli, Command, RunArgs};
 use control::check::{self, Status, Versions};
 use control::host::Host;
 use control::leftovers;
+use control::log::Logging;
 use control::map_test::{self, MapTestArgs};
-use control::notice::say;
+use control::notice::{say, say_error, warn};
 use control::settings::Environment;
 use control::startup;
+use control::supervisor::Outcome;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -49,12 +51,13 @@ fn run(args: RunArgs) -> ExitCode {
     for path in leftovers::sweep(&runtime_base, leftovers::is_alive) {
         say(format_args!("bypassd: removed {}, left by a run that was killed", path.display()));
     }
-    let launch = match startup::begin(args, &environment, &Host::this()) {
+    let (launch, _log) = match startup::begin(args, &environment, &Host::this()) {
         Ok((launch, report)) => {
+            let log = Logging::start(&launch.settings.log);
             for line in report.lines(Status::Warning) {
-                say(format_args!("bypassd: {line}"));
+                warn(format_args!("bypassd: {line}"));
             }
-            launch
+            (launch, log)
         }
         Err(error) => {
             say(format_args!("bypassd: {error}"));
@@ -66,11 +69,14 @@ fn run(args: RunArgs) -> ExitCode {
     leftovers::remove_own(&runtime_base);
     match ended {
         Ok(outcome) => {
-            say(format_args!("bypassd: {outcome}"));
+            match outcome {
+                Outcome::AsAsked => say(format_args!("bypassd: {outcome}")),
+                Outcome::Failed(_) => say_error(format_args!("bypassd: {outcome}")),
+            }
             ExitCode::from(outcome.exit_status())
         }
         Err(error) => {
-            say(format_args!("bypassd: {error}"));
+            say_error(format_args!("bypassd: {error}"));
             ExitCode::FAILURE
         }
     }

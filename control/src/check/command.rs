@@ -28,7 +28,7 @@ pub fn run(
     if args.json {
         report.write_json(out)?;
     } else {
-        report.write(out)?;
+        report.write(out, args.all)?;
     }
     Ok(report.summary().exit_status)
 }
@@ -65,7 +65,7 @@ fn wrong(error: &StartupError) -> Unsettled {
     let text = error.to_string();
     let mut lines = text.lines();
     let cause = lines.next().unwrap_or_default().to_owned();
-    let otherwise = lines.find_map(|line| line.strip_prefix("help: ")).map(str::to_owned);
+    let otherwise = lines.find_map(|line| line.trim_start().strip_prefix("help: ")).map(str::to_owned);
     let mend = match (error.place(), error) {
         (Some(place), _) => format!("${{EDITOR:-vi}} +{} {}", place.line, place.path.display()),
         (None, StartupError::Config(_)) => "bypassd check --config /etc/bypassd.toml".to_owned(),
@@ -105,4 +105,92 @@ fn partly(mut args: RunArgs, environment: &Environment) -> Option<Settings> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::check::{Finding, Status};
+
+    /// What is found on a machine that tells nothing, of file and flags; and how many findings there are.
+    fn settled(words: &str, text: Option<&str>) -> (Finding, usize) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.toml");
+        let mut words: Vec<String> =
+            ["bypassd", "check"].into_iter().chain(words.split_whitespace()).map(str::to_owned).collect();
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+            words.extend(["--config".to_owned(), path.to_str().unwrap().to_owned()]);
+        }
+        let Command::Check(args) = Cli::parse_from(words).command else { panic!("it checks") };
+        let versions = Versions { built: "1.1.1".to_owned(), running: "1.1.1".to_owned() };
+        let report = look(args.run, &Environment::default(), &Host::below(directory.path()), versions);
+        let count = report.findings.len();
+        let mut finding = report.findings.into_iter().find(|finding| finding.id == "configuration").unwrap();
+        for text in [Some(&mut finding.cause), finding.mend.as_mut()].into_iter().flatten() {
+            *text = text.replace(directory.path().to_str().unwrap(), "DIR");
+        }
+        (finding, count)
+    }
+
+    const ONE: &str = "--vdev net_null0 --address 192.0.2.1/24";
+
+    #[test]
+    fn what_is_right_is_said() {
+        let (finding, _) = settled(ONE, None);
+        assert_eq!((finding.status, finding.cause.as_str()), (Status::Ok, "1 device(s), 1 address(es), root /tftp"));
+        let (finding, _) = settled(&format!("{ONE} -- --vdev net_null1"), None);
+        assert!(finding.cause.ends_with("those in raw EAL arguments are not looked at"));
+    }
+
+    #[test]
+    fn without_anything_named_the_machine_alone_is_looked_at() {
+        let (finding, count) = settled("", None);
+        assert_eq!(finding.status, Status::Warning);
+        assert!(finding.cause.contains("only the machine was looked at"), "{}", finding.cause);
+        assert!(count >= 25, "{count}");
+    }
+
+    #[test]
+    fn a_mistake_is_shown_with_its_place_and_the_rest_is_looked_at_all_the_same() {
+        for (words, text, cause, mend) in [
+            (
+                "",
+                Some("[limits]\nmax_sesions = 1\n"),
+                "DIR/x.toml:2:1: limits.max_sesions: unknown key",
+                "+2 DIR/x.toml",
+            ),
+            (
+                ONE,
+                Some("[timers]\nretransmit_min_ms = 2000\n"),
+                "is more than timers.retransmit_initial_ms",
+                "+2 DIR/x.toml",
+            ),
+            ("--vdev net_null0", None, "no address: give one with --address", "bypassd run --help"),
+            ("--address 192.0.2.1/24", None, "no device: name one with --vdev or -a", "bypassd run --help"),
+            (
+                "--config /nonexistent/x.toml",
+                None,
+                "cannot read the configuration /nonexistent/x.toml",
+                "bypassd check --config",
+            ),
+        ] {
+            let (finding, count) = settled(words, text);
+            assert_eq!(finding.status, Status::Failure, "{words}");
+            assert!(finding.cause.contains(cause), "{}", finding.cause);
+            assert!(finding.mend.as_ref().is_some_and(|text| text.contains(mend)), "{:?}", finding.mend);
+            assert!(count >= 25, "{count}");
+        }
+        assert!(settled("", Some("[limits]\nmax_sesions = 1\n")).0.otherwise.unwrap().contains("max_sessions"));
+    }
+
+    #[test]
+    fn devices_are_looked_at_before_they_have_an_address() {
+        let args = RunArgs { allow: vec!["03:00.0".parse().unwrap()], ..RunArgs::default() };
+        let settings = partly(args, &Environment::default()).unwrap();
+        assert_eq!((settings.eal.allow.len(), settings.eal.vdevs.len(), settings.addresses.len()), (1, 0, 0));
+    }
 }

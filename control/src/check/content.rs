@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use dataplane::files::budget::volume_bytes;
 use dataplane::files::{LoadError, NameOptions, Reason, Survey, survey};
 
 use super::context::examples;
 use super::memory::meminfo_kib;
 use super::{Check, Context, Family, Verdict, When};
-use crate::eal_args::Memory;
+use crate::budget::{Size, free_memory};
 
 pub(super) const CHECKS: &[Check] = &[
     asked("content-root", "root", root),
@@ -61,12 +62,19 @@ fn root(context: &Context<'_>) -> Vec<Verdict> {
         Err(error) => {
             let mend = match error {
                 LoadError::RootMissing { .. } => format!("mkdir -p {shown}"),
-                LoadError::RootDangling { target, .. } => format!("mkdir -p {}", quoted(target)),
+                LoadError::RootDangling { target, .. } => {
+                    format!("mkdir -p {}", quoted(&path.parent().unwrap_or(path).join(target)))
+                }
                 LoadError::RootNotDirectory { .. } => format!("bypassd run --root {} ...", crate::defaults::ROOT),
                 LoadError::RootUnreadable { .. } => format!("chmod o+rx {shown}"),
                 LoadError::Arena(_) | LoadError::TooManyNames => format!("find -L {shown} -type f | wc -l"),
             };
-            Verdict::failure(context.unprefixed(&error.to_string()), mend)
+            let text = context.unprefixed(&error.to_string());
+            match (text.rsplit_once(": "), error) {
+                (_, LoadError::RootUnreadable { .. }) | (None, _) => Verdict::failure(text, mend),
+                (Some((cause, _)), _) => Verdict::failure(cause, mend),
+            }
+            .or("name another root with --root")
         }
     };
     vec![verdict.fact("root", path.display().to_string())]
@@ -77,23 +85,30 @@ fn size(context: &Context<'_>) -> Vec<Verdict> {
         let needed = survey.memory_bytes;
         let plan = &context.plan;
         let ordinary = meminfo_kib(context, "MemAvailable:").map(|kib| kib.saturating_mul(1024));
-        // The files take hugepages first; EAL has had its share by then.
-        let huge = context.machine.hugepage_mib().saturating_sub(plan.needed_mib) << 20;
-        let available = match (plan.memory, ordinary) {
-            (Memory::Huge, ordinary) => Some(huge.max(ordinary.unwrap_or(0))),
-            (_, ordinary) => ordinary.map(|bytes| bytes.saturating_sub(plan.needed_mib << 20)),
-        };
         let counted = format!("{} files, {} MiB in memory", survey.files, needed.div_ceil(1 << 20));
-        let verdict = match available {
-            None => Verdict::skipped(format!("{counted}; /proc/meminfo does not say what is available")),
-            Some(available) if needed > available => Verdict::failure(
-                format!("{counted}, but {} MiB are available", available >> 20),
+        let Some(ordinary) = ordinary else {
+            return Verdict::skipped(format!("{counted}; /proc/meminfo does not say what is available"));
+        };
+        let (available, kind) = free_memory(plan, context.machine.hugepage_mib() << 20, ordinary);
+        let budget = context.settings.files.budget.bytes(available);
+        let of_budget = format!("the cache budget of {} ({} of {kind})", Size(budget), Size(available));
+        let verdict = if volume_bytes(survey.largest_bytes, false) > budget && survey.cost_bytes > budget {
+            Verdict::warning(
+                format!(
+                    "{counted}, the largest of {}, which {of_budget} does not hold: it is refused",
+                    Size(survey.largest_bytes)
+                ),
                 format!("du -ah {} | sort -h | tail", quoted(&context.settings.root)),
             )
-            .or("serve less, or give the machine more memory"),
-            Some(available) => Verdict::ok(format!("{counted}, {} MiB are available", available >> 20))
-                .fact("available_bytes", available),
+            .or("raise files.budget, serve less, or give the machine more memory")
+        } else if survey.cost_bytes > budget {
+            Verdict::ok(format!(
+                "{counted}; {of_budget} holds a part at a time, the rest is loaded when it is asked for"
+            ))
+        } else {
+            Verdict::ok(format!("{counted}, within {of_budget}"))
         };
+        let verdict = verdict.fact("available_bytes", available).fact("budget_bytes", budget);
         verdict.fact("files", survey.files).fact("bytes", survey.bytes).fact("memory_bytes", needed)
     })
 }

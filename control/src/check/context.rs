@@ -125,9 +125,10 @@ impl<'a> Context<'a> {
         self.plan.placed.get(1..).unwrap_or_default()
     }
 
-    /// The workers' CPUs, each once, ascending.
+    /// The workers' CPUs, each once, ascending; those that we may not use left out.
     pub(super) fn worker_cpus(&self) -> Vec<u16> {
-        let mut cpus: Vec<u16> = self.workers().iter().flat_map(|lcore| lcore.cpus.iter().copied()).collect();
+        let named = self.workers().iter().flat_map(|lcore| lcore.cpus.iter().copied());
+        let mut cpus: Vec<u16> = named.filter(|cpu| self.machine.allowed_cpus.contains(cpu)).collect();
         cpus.sort_unstable();
         cpus.dedup();
         cpus

@@ -19,6 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 const CPUS: &str = "/sys/devices/system/cpu";
 const RAW: &str = "raw EAL arguments say the lcores";
+const NO_WORKERS: &str = "it is not known which CPUs the workers get";
 
 fn allowed(context: &Context<'_>) -> Vec<Verdict> {
     let lacking = context.lacking.iter().find(|error| !matches!(error, EalError::NoHugepages { .. }));
@@ -91,7 +92,7 @@ fn polls(context: &Context<'_>) -> bool {
 fn isolated(context: &Context<'_>) -> Vec<Verdict> {
     let workers = context.worker_cpus();
     if workers.is_empty() {
-        return vec![Verdict::skipped(RAW)];
+        return vec![Verdict::skipped(NO_WORKERS)];
     }
     if !polls(context) {
         return vec![Verdict::skipped("workers sleep when there is no work, so they need no CPUs to themselves")];
@@ -123,7 +124,7 @@ fn governor(context: &Context<'_>) -> Vec<Verdict> {
         .filter_map(|&cpu| Some((cpu, context.host.text(format!("{CPUS}/cpu{cpu}/cpufreq/scaling_governor"))?)))
         .collect();
     if workers.is_empty() {
-        return vec![Verdict::skipped(RAW)];
+        return vec![Verdict::skipped(NO_WORKERS)];
     }
     if slow.is_empty() {
         return vec![Verdict::skipped("the kernel does not change the frequency of these CPUs")];
@@ -147,7 +148,7 @@ fn governor(context: &Context<'_>) -> Vec<Verdict> {
 fn siblings(context: &Context<'_>) -> Vec<Verdict> {
     let workers = context.worker_cpus();
     if workers.is_empty() {
-        return vec![Verdict::skipped(RAW)];
+        return vec![Verdict::skipped(NO_WORKERS)];
     }
     let of = |cpu: u16| {
         let text = context.host.text(format!("{CPUS}/cpu{cpu}/topology/thread_siblings_list"))?;

@@ -1,6 +1,7 @@
 //! Who confines a NIC's DMA: the IOMMU, its groups, and our right to use them. Of no concern without a PCI device.
 
 use super::context::examples;
+use super::devices::{is_bifurcated, is_unconfined, is_vfio_loaded};
 use super::{Check, Context, Family, Verdict, check};
 use crate::device::PciDevice;
 use crate::eal_args::Memory;
@@ -10,12 +11,13 @@ pub(super) const CHECKS: &[Check] = &[
     check("iommu", Family::Iommu, "IOMMU", iommu),
     check("no-iommu-mode", Family::Iommu, "no-IOMMU mode", no_iommu_mode),
     check("iova-memory", Family::Iommu, "memory for DMA", iova_memory),
-    check("iommu-group", Family::Iommu, "group of", group),
+    check("iommu-group", Family::Iommu, "IOMMU group", group),
     check("vfio-rights", Family::Iommu, "rights on vfio", vfio_rights),
 ];
 
 const NO_IOMMU: &str = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
 const NO_PCI: &str = "no PCI device was named";
+const NO_VFIO: &str = "no device for vfio-pci was named";
 
 fn groups_exist(context: &Context<'_>) -> bool {
     !context.host.names("/sys/kernel/iommu_groups").is_empty() || !context.host.names("/sys/class/iommu").is_empty()
@@ -25,13 +27,10 @@ fn no_iommu_is_on(context: &Context<'_>) -> bool {
     context.host.text(NO_IOMMU).is_some_and(|mode| matches!(mode.as_str(), "Y" | "1"))
 }
 
-/// Those that a driver of their own lets DPDK use need none of this.
-fn needs_vfio(context: &Context<'_>, device: &PciDevice) -> bool {
-    !super::devices::is_bifurcated(context, device)
-}
-
+/// Devices that are to belong to vfio-pci.
 fn concerned(context: &Context<'_>) -> Vec<PciDevice> {
-    context.pci().iter().filter(|device| needs_vfio(context, device)).cloned().collect()
+    let for_vfio = |device: &&PciDevice| !is_bifurcated(context, device) && !is_unconfined(context, device);
+    context.pci().iter().filter(for_vfio).cloned().collect()
 }
 
 /// A change of the kernel's command line, as Debian's grub takes it.
@@ -43,11 +42,7 @@ pub(super) fn grub_command(arguments: &str) -> String {
 
 fn iommu(context: &Context<'_>) -> Vec<Verdict> {
     if concerned(context).is_empty() {
-        return vec![Verdict::skipped(if context.pci().is_empty() {
-            NO_PCI
-        } else {
-            "the devices keep their kernel driver"
-        })];
+        return vec![Verdict::skipped(if context.pci().is_empty() { NO_PCI } else { "no device is for vfio-pci" })];
     }
     if groups_exist(context) {
         return vec![Verdict::ok("the kernel has IOMMU groups")];
@@ -86,8 +81,9 @@ fn no_iommu_mode(context: &Context<'_>) -> Vec<Verdict> {
 
 /// Ordinary pages have no physical address that stays, so a NIC reaches them only through an IOMMU (IOVA as virtual addresses).
 fn iova_memory(context: &Context<'_>) -> Vec<Verdict> {
-    let verdict = match (concerned(context).is_empty(), context.plan.memory, groups_exist(context)) {
-        (true, ..) => Verdict::skipped(NO_PCI),
+    let none = context.pci().iter().all(|device| is_bifurcated(context, device));
+    let verdict = match (none, context.plan.memory, groups_exist(context)) {
+        (true, ..) => Verdict::skipped(if context.pci().is_empty() { NO_PCI } else { NO_VFIO }),
         (_, Memory::Given, _) => Verdict::skipped("raw EAL arguments say where memory comes from"),
         (_, _, true) => Verdict::ok("an IOMMU translates"),
         (_, Memory::Huge, false) => Verdict::ok("hugepages stay where they are"),
@@ -103,7 +99,7 @@ fn iova_memory(context: &Context<'_>) -> Vec<Verdict> {
 fn group(context: &Context<'_>) -> Vec<Verdict> {
     let devices = concerned(context);
     if devices.is_empty() {
-        return vec![Verdict::skipped(NO_PCI)];
+        return vec![Verdict::skipped(NO_VFIO)];
     }
     let verdict = |device: &PciDevice| {
         let address = device.address();
@@ -138,7 +134,7 @@ fn group(context: &Context<'_>) -> Vec<Verdict> {
 fn vfio_rights(context: &Context<'_>) -> Vec<Verdict> {
     let devices = concerned(context);
     if devices.is_empty() {
-        return vec![Verdict::skipped(NO_PCI)];
+        return vec![Verdict::skipped(NO_VFIO)];
     }
     let bound_groups = devices.iter().filter_map(|device| {
         let place = format!("/sys/bus/pci/devices/{}", device.address());
@@ -159,7 +155,7 @@ fn vfio_rights(context: &Context<'_>) -> Vec<Verdict> {
                 .or("a udev rule keeps it so: SUBSYSTEM==\"vfio\", GROUP=\"bypassd\", MODE=\"0660\"")
                 .about(node)
         }
-        None if !super::devices::is_vfio_loaded(context) => Verdict::skipped("vfio-pci is not loaded").about(node),
+        None if !is_vfio_loaded(context) => Verdict::skipped("vfio-pci is not loaded").about(node),
         None => Verdict::failure("it is not there, although vfio-pci is loaded", "udevadm trigger").about(node),
     };
     nodes.iter().map(verdict).collect()

@@ -1,5 +1,6 @@
 //! What the kernel has to let us do: tap interfaces, packet sockets, vhost; and names that must be free.
 
+use super::kernel_network::has_interface;
 use super::{Check, Context, Family, Verdict, check};
 use crate::device::Vdev;
 use crate::host::{Access, Capability};
@@ -7,8 +8,8 @@ use crate::host::{Access, Capability};
 pub(super) const CHECKS: &[Check] = &[
     check("tun-device", Family::Kernel, "/dev/net/tun", tun_device),
     check("capabilities", Family::Kernel, "capabilities", capabilities),
-    check("interface-name", Family::Kernel, "name of", interface_name),
-    check("vhost-endpoint", Family::Kernel, "peer of", vhost_endpoint),
+    check("interface-name", Family::Kernel, "tap name", interface_name),
+    check("vhost-endpoint", Family::Kernel, "vhost peer", vhost_endpoint),
 ];
 
 const TUN: &str = "/dev/net/tun";
@@ -41,7 +42,7 @@ fn needs(vdev: &Vdev) -> &'static [(Capability, &'static str)] {
     match vdev.driver() {
         "net_tap" | "net_tun" => &[ADMIN],
         "net_af_packet" => &[RAW],
-        "net_pcap" if super::devices::interface_of(vdev).is_some() => &[RAW],
+        "net_pcap" if super::links::interface_of(vdev).is_some() => &[RAW],
         "net_af_xdp" => &[RAW, ADMIN],
         _ => &[],
     }
@@ -58,6 +59,9 @@ fn capabilities(context: &Context<'_>) -> Vec<Verdict> {
     names.dedup();
     if names.is_empty() {
         return vec![Verdict::skipped("no device needs any")];
+    }
+    if context.identity.uid.is_none() {
+        return vec![Verdict::skipped("/proc/self/status does not tell which ones are there")];
     }
     let mut missing: Vec<&str> =
         needed.iter().filter(|&&(capability, _)| !context.identity.has(capability)).map(|&(_, name)| name).collect();
@@ -84,19 +88,20 @@ fn interface_name(context: &Context<'_>) -> Vec<Verdict> {
     }
     let verdict = |&(what, name): &(&str, &str)| {
         let place = format!("/sys/class/net/{name}");
-        let verdict = if !context.host.exists(&place) {
+        let verdict = if has_interface(context.host, name) != Some(true) {
             Verdict::ok(format!("{name} is free"))
         } else if context.host.exists(format!("{place}/tun_flags")) {
-            let carried = context.host.text(format!("{place}/carrier"));
-            if carried.as_deref() == Some("1") {
+            if context.host.text(format!("{place}/carrier")).as_deref() == Some("1") {
                 Verdict::failure(format!("the tap {name} is there, and a program has it open"), "bypassctl stop")
                     .or("choose another name")
             } else {
                 Verdict::ok(format!("{name} is a tap that nobody uses; it is taken over"))
             }
-        } else {
+        } else if context.host.exists(&place) {
             Verdict::failure(format!("{name} is there already, and is no tap"), format!("ip link delete {name}"))
                 .or("choose another name")
+        } else {
+            Verdict::skipped(format!("{name} is there already; the kernel does not tell what it is"))
         };
         verdict.about(what).fact("interface", name)
     };

@@ -21,6 +21,12 @@ pub(super) struct UdpSocket {
     pub(super) inode: u64,
 }
 
+/// Whether an interface of that name is in our network namespace, whichever the sysfs shows; `None`: the kernel does not tell.
+pub(super) fn has_interface(host: &Host, name: &str) -> Option<bool> {
+    let text = host.text("/proc/net/dev")?;
+    Some(text.lines().any(|line| line.split_once(':').is_some_and(|(interface, _)| interface.trim() == name)))
+}
+
 /// The hexadecimal digits of an address in the order of memory, as proc prints 32-bit words on a little-endian machine.
 fn ipv4_of_hex(text: &str) -> Option<Ipv4Addr> {
     let word = u32::from_str_radix(text, 16).ok()?;

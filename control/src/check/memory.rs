@@ -53,18 +53,25 @@ fn hugepages_per_node(context: &Context<'_>) -> Vec<Verdict> {
         return vec![Verdict::skipped("there is one node only")];
     }
     let pool_mib = eal_args::pool_bytes(context.settings).div_ceil(1 << 20);
+    let free_in = |node: &(u16, Vec<u16>)| {
+        let sizes = machine::hugepages(context.host, &format!("/sys/devices/system/node/node{}/hugepages", node.0));
+        sizes.iter().map(|pages| pages.available.saturating_mul(pages.page_kib)).sum::<u64>() / 1024
+    };
+    if nodes.iter().map(free_in).sum::<u64>() < context.machine.hugepage_mib() {
+        return vec![Verdict::skipped("pages come by overcommit, from whichever node")];
+    }
     let verdict = |(node, cpus): (u16, Vec<u16>)| {
         let on_node = |lcore: &&crate::lcores::Lcore| lcore.cpus.first().is_some_and(|cpu| cpus.contains(cpu));
         let workers: Vec<u16> = context.workers().iter().filter(on_node).map(|lcore| lcore.id).collect();
         let is_controls = context.plan.placed.first().filter(on_node).is_some();
-        let pools = u64::try_from(workers.len()).unwrap_or(u64::MAX);
-        let base = if is_controls { defaults::EAL_BASE_MIB } else { 0 };
-        let needed = pool_mib.saturating_mul(pools).saturating_add(base);
+        let pools_mib = pool_mib.saturating_mul(u64::try_from(workers.len()).unwrap_or(u64::MAX));
+        let base_mib = if is_controls { defaults::EAL_BASE_MIB } else { 0 };
+        let needed = pools_mib.saturating_add(base_mib);
         let place = format!("/sys/devices/system/node/node{node}/hugepages");
         let sizes = machine::hugepages(context.host, &place);
-        let free = sizes.iter().map(|pages| pages.available.saturating_mul(pages.page_kib)).sum::<u64>() / 1024;
+        let free = free_in(&(node, Vec::new()));
         let verdict = match sizes.first() {
-            _ if needed == 0 => Verdict::skipped("no lcore is on this node"),
+            _ if needed == 0 => Verdict::ok("no lcore is on this node"),
             None => Verdict::skipped(format!("{place} is not there")),
             Some(_) if free >= needed => Verdict::ok(format!("{free} MiB are free, {needed} MiB are needed")),
             Some(pages) => {
@@ -72,11 +79,14 @@ fn hugepages_per_node(context: &Context<'_>) -> Vec<Verdict> {
                 let (total, page_kib) = (pages.total.saturating_add(missing), pages.page_kib);
                 let whose =
                     if workers.is_empty() { "control".to_owned() } else { format!("lcores {}", join(&workers)) };
-                Verdict::failure(
-                    format!("{free} MiB are free, but {needed} MiB are needed for {whose}: buffers come from the lcore's own node"),
-                    format!("echo {total} > {place}/hugepages-{page_kib}kB/nr_hugepages"),
-                )
-                .or("choose lcores of another node (-l)")
+                let cause = format!("{free} MiB are free, but {needed} MiB are needed for {whose}");
+                let mend = format!("echo {total} > {place}/hugepages-{page_kib}kB/nr_hugepages");
+                if free < pools_mib {
+                    Verdict::failure(format!("{cause}: frame buffers come from the lcore's own node"), mend)
+                        .or("choose lcores of another node (-l)")
+                } else {
+                    Verdict::warning(format!("{cause}: the rest comes from another node"), mend)
+                }
             }
         };
         verdict.about(format!("node {node}")).fact("free_mib", free).fact("needed_mib", needed)

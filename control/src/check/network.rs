@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::devices::interface_of;
 use super::kernel_network::{UdpSocket, addresses, socket_owner, udp_sockets};
+use super::links::interface_of;
 use super::{Check, Context, Family, Verdict, check};
 use crate::address::Cidr;
 use crate::host::Host;
@@ -11,7 +11,7 @@ use crate::host::Host;
 pub(super) const CHECKS: &[Check] = &[
     check("address-conflict", Family::Network, "address", address_conflict),
     check("tftp-port", Family::Network, "UDP port 69", tftp_port),
-    check("network-overlap", Family::Network, "networks of ports", network_overlap),
+    check("network-overlap", Family::Network, "networks apart", network_overlap),
 ];
 
 const TFTP: u16 = 69;

@@ -56,14 +56,15 @@ impl Report {
         self.findings.iter().filter(move |finding| finding.status == status)
     }
 
-    /// Writes aligned lines by family, each problem with what mends it, and a line that sums up.
+    /// Writes aligned lines by family, each problem with what mends it, and a line that sums up; those of no concern only with `all`.
     ///
     /// # Errors
     /// `out` cannot be written to.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        let width = self.findings.iter().map(|finding| name(finding).chars().count()).max().unwrap_or(0);
+    pub fn write(&self, out: &mut dyn Write, all: bool) -> io::Result<()> {
+        let shown = || self.findings.iter().filter(|finding| all || !finding.skipped);
+        let width = shown().map(|finding| name(finding).chars().count()).max().unwrap_or(0);
         let mut family = None;
-        for finding in &self.findings {
+        for finding in shown() {
             if family.replace(finding.family) != Some(finding.family) {
                 writeln!(out, "{}", finding.family.word())?;
             }
@@ -103,7 +104,11 @@ impl Summary {
     #[must_use]
     pub fn line(&self) -> String {
         let several = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-        let skipped = if self.skipped == 0 { String::new() } else { format!(" ({} of no concern)", self.skipped) };
+        let skipped = if self.skipped == 0 {
+            String::new()
+        } else {
+            format!(" ({} of no concern, shown by --all)", self.skipped)
+        };
         format!(
             "{}: {} ok{skipped}, {}, {}",
             several(self.checks, "check"),
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn people_see_aligned_lines_by_family_with_what_mends_each() {
         let mut text = Vec::new();
-        report().write(&mut text).unwrap();
+        report().write(&mut text, true).unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "memory\n\
@@ -171,8 +176,16 @@ mod tests {
              \x20 warning  governor        powersave\n\
              \x20                          mend: cpupower\n\
              \n\
-             4 checks: 2 ok (1 of no concern), 1 warning, 1 failure\n"
+             4 checks: 2 ok (1 of no concern, shown by --all), 1 warning, 1 failure\n"
         );
+    }
+
+    #[test]
+    fn what_is_of_no_concern_is_shown_on_demand() {
+        let mut text = Vec::new();
+        report().write(&mut text, false).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains("nobody asks") && text.contains("4 checks: 2 ok (1 of no concern"), "{text}");
     }
 
     #[test]
@@ -214,6 +227,6 @@ mod tests {
         assert_eq!(report.summary().exit_status, 1);
         report.findings.retain(|finding| finding.status == Status::Ok);
         assert_eq!(report.summary().exit_status, 0);
-        assert_eq!(report.summary().line(), "2 checks: 2 ok (1 of no concern), 0 warnings, 0 failures");
+        assert_eq!(report.summary().line(), "2 checks: 2 ok (1 of no concern, shown by --all), 0 warnings, 0 failures");
     }
 }

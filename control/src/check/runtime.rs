@@ -96,6 +96,7 @@ fn file_prefix(context: &Context<'_>) -> Vec<Verdict> {
         Some(_) => Verdict::ok(format!(
             "{prefix}; another process has it too, but nothing is shared (--in-memory, --no-shconf)"
         )),
+        None if prefix.starts_with(leftovers::PREFIX) => Verdict::ok("unique to each run"),
         None => Verdict::ok(prefix),
     };
     vec![verdict.fact("prefix", prefix)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::rates::PortRates;
-use super::{DONE, NOT_DONE, WRONG_USAGE, top};
+use super::{DONE, NOT_DONE, WRONG_USAGE, follow, top};
 use crate::client::{self, ClientError};
 use crate::grammar::Arguments;
 use crate::protocol::{Body, RawReply, Refusal, Request};
@@ -116,6 +116,13 @@ impl Session {
         };
         let said = match command.word.does {
             Does::Asks(asks) => self.ask_and_show(asks, words, screen).map(Said::with),
+            Does::Follows(asks, local) => {
+                // Its first answer only says that it began.
+                match self.fetch(asks, words, screen)? {
+                    Some(_) => self.act(local, &command.arguments, screen),
+                    None => Ok(Said::with(NOT_DONE)),
+                }
+            }
             Does::Local(local) => self.act(local, &command.arguments, screen),
         }?;
         screen.out.flush()?;
@@ -128,6 +135,7 @@ impl Session {
             Local::Quit => Ok(Said { status: DONE, quit: true }),
             Local::Load => self.load(said.text("FILE").unwrap_or_default().as_ref(), screen),
             Local::Top => top::run(self, said, screen).map(Said::with),
+            Local::Trace => follow::run(self, screen).map(Said::with),
         }
     }
 

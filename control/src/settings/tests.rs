@@ -31,6 +31,7 @@ fn without_a_file_everything_has_its_default() {
     assert_eq!((settings.limits, settings.timers), (Limits::default(), Timers::default()));
     assert_eq!((settings.worker, settings.names), (WorkerSettings::default(), Names::default()));
     assert_eq!((settings.exit_when_idle, settings.eal.lcores), (None, None));
+    assert_eq!(settings.files, FilesSettings { budget: Budget::Percent(80), preload: Vec::new() });
 }
 
 #[test]
@@ -49,6 +50,15 @@ fn flags_override_the_file() {
     assert_eq!(merged.eal.lcores.unwrap().as_str(), "0-1");
     assert_eq!(merged.exit_when_idle, Some(Duration::from_secs(3)));
     assert_eq!(merged.eal.extra, ["--log-level", "8", "-m", "64"], "raw arguments add up, the command line's last");
+}
+
+#[test]
+fn the_budget_of_the_files_is_the_flag_s_or_the_file_s() {
+    let text = "[files]\nbudget = 4096\npreload = [\"pxelinux*\", \"*.efi\"]\n";
+    let from_file = resolve(ONE, text).unwrap().files;
+    assert_eq!((from_file.budget, from_file.preload.len()), (Budget::Bytes(4096), 2));
+    let merged = resolve(&format!("{ONE} --cache-budget 30%"), text).unwrap().files;
+    assert_eq!((merged.budget, merged.preload.len()), (Budget::Percent(30), 2), "the patterns stay");
 }
 
 #[test]

@@ -1,16 +1,20 @@
 //! The table: one entry for each thing that can be said. Help, errors, completion, the wire and the reading of answers follow from
 //! it.
 
-use super::answers;
 use super::{Asked, Asks, Does, Local, Word};
+use super::{answers, look};
+use crate::fleet::PortCounters;
 use crate::grammar::{Argument, Arguments, Choice, Form, Kind, Part, Tail};
-use crate::protocol::{Body, LIST_LIMIT, Ports, Refusal};
+use crate::protocol::{Body, Cores, LIST_LIMIT, Mempools, PortInfos, PortXstatsList, Ports, Refusal};
 use crate::supervisor::Order;
 
 use Part::{AllOr, Word as W};
 
 /// A port of DPDK's.
 const PORT: Argument = Argument::new("N", Kind::Port);
+
+/// A file.
+const FILE: Argument = Argument::new("FILE", Kind::Path);
 
 /// Everything that can be said.
 pub const WORDS: &[Word] = &[
@@ -46,12 +50,103 @@ pub const WORDS: &[Word] = &[
         |value| serde_json::from_value(value).map(Body::Drops),
     ),
     asks(
+        Form::new(&[W("show"), W("latency")], "how long first blocks and whole transfers took"),
+        |asked, _| Ok(Body::Latencies(asked.fleet.latency())),
+        |value| serde_json::from_value(value).map(Body::Latencies),
+    ),
+    asks(
         Form::new(&[W("show"), W("port"), W("stats"), AllOr(PORT)], "the ports' own counters"),
         |asked, said| {
             let ports = answers::chosen(asked.fleet.ports(), said.short("N"), |port| port.port)?;
             Ok(Body::Ports(Ports { ports }))
         },
         |value| serde_json::from_value(value).map(Body::Ports),
+    ),
+    asks(
+        Form::new(&[W("show"), W("port"), W("info"), AllOr(PORT)], "what the ports are and were given"),
+        |asked, said| {
+            let ports = answers::chosen(asked.fleet.port_infos(), said.short("N"), |port| port.port)?;
+            Ok(Body::PortInfos(PortInfos { ports }))
+        },
+        |value| serde_json::from_value(value).map(Body::PortInfos),
+    ),
+    asks(
+        Form::new(&[W("show"), W("port"), W("xstats"), AllOr(PORT)], "the drivers' own counters"),
+        |asked, said| {
+            let ports = answers::chosen(asked.fleet.port_xstats(), said.short("N"), |port| port.port)?;
+            Ok(Body::PortXstats(PortXstatsList { ports }))
+        },
+        |value| serde_json::from_value(value).map(Body::PortXstats),
+    ),
+    asks(
+        Form::new(&[W("clear"), W("port"), W("stats"), AllOr(PORT)], "zero the ports' counters"),
+        |asked, said| look::clear_ports(asked, said, PortCounters::Stats),
+        |value| serde_json::from_value(value).map(Body::Done),
+    ),
+    asks(
+        Form::new(&[W("clear"), W("port"), W("xstats"), AllOr(PORT)], "zero the drivers' own counters"),
+        |asked, said| look::clear_ports(asked, said, PortCounters::Xstats),
+        |value| serde_json::from_value(value).map(Body::Done),
+    ),
+    asks(
+        Form::new(&[W("show"), W("config"), W("cores")], "lcores, their roles and CPUs"),
+        |asked, _| Ok(Body::Cores(Cores { cores: asked.fleet.cores() })),
+        |value| serde_json::from_value(value).map(Body::Cores),
+    ),
+    asks(
+        Form::new(&[W("show"), W("mempool")], "frame buffers: how many, how many free"),
+        |asked, _| Ok(Body::Mempools(Mempools { pools: asked.fleet.mempools() })),
+        |value| serde_json::from_value(value).map(Body::Mempools),
+    ),
+    asks(
+        Form::new(&[W("show"), W("version")], "bypassd's and DPDK's"),
+        |asked, _| Ok(Body::Version(asked.fleet.version())),
+        |value| serde_json::from_value(value).map(Body::Version),
+    ),
+    asks(
+        Form::new(&[W("capture"), W("start"), Part::Value(FILE)], "copy frames into a new pcapng file of the daemon's")
+            .with(Tail::Options(&[
+                Choice { word: "host", value: Some(Argument::new("IP", Kind::Client)) },
+                Choice { word: "port", value: Some(Argument::number("PORT", 0, 65_535)) },
+                Choice { word: "arp", value: None },
+                Choice { word: "icmp", value: None },
+                Choice { word: "udp", value: None },
+                Choice { word: "limit", value: Some(Argument::new("SIZE", Kind::Size)) },
+                Choice { word: "seconds", value: Some(Argument::number("SECONDS", 1, 86_400)) },
+                Choice { word: "snaplen", value: Some(Argument::number("BYTES", 14, 65_535)) },
+            ])),
+        look::start_capture,
+        |value| serde_json::from_value(value).map(Body::Capture),
+    ),
+    asks(
+        Form::new(&[W("capture"), W("stop")], "end the capture; says what was written and lost"),
+        |asked, _| look::stop_capture(asked),
+        |value| serde_json::from_value(value).map(Body::Capture),
+    ),
+    asks(
+        Form::new(&[W("show"), W("capture")], "how far the capture is"),
+        |asked, _| look::show_capture(asked),
+        |value| serde_json::from_value(value).map(Body::Capture),
+    ),
+    asks(
+        Form::new(&[W("trace"), W("read")], "what was traced since the last time"),
+        |asked, _| look::read_trace(asked),
+        |value| serde_json::from_value(value).map(Body::Trace),
+    ),
+    asks(
+        Form::new(&[W("trace"), W("stop")], "end the trace"),
+        |asked, _| look::stop_trace(asked),
+        |value| serde_json::from_value(value).map(Body::Trace),
+    ),
+    follows(
+        Form::new(
+            &[W("trace"), Part::Value(Argument::new("CLIENT", Kind::Client))],
+            "each packet from and to a client, as it happens; q ends it",
+        )
+        .with(Tail::Options(&[Choice { word: "seconds", value: Some(Argument::number("SECONDS", 1, 86_400)) }])),
+        look::start_trace,
+        |value| serde_json::from_value(value).map(Body::Trace),
+        Local::Trace,
     ),
     asks(
         Form::new(&[W("drain")], "refuse new requests, let running transfers finish, then end"),
@@ -71,10 +166,7 @@ pub const WORDS: &[Word] = &[
         Local::Top,
     ),
     local(
-        Form::new(
-            &[W("load"), Part::Value(Argument::new("FILE", Kind::Path))],
-            "say the lines of a file, up to the first that fails",
-        ),
+        Form::new(&[W("load"), Part::Value(FILE)], "say the lines of a file, up to the first that fails"),
         Local::Load,
     ),
     local(Form::new(&[W("quit")], "end bypassctl, not bypassd"), Local::Quit),
@@ -92,6 +184,16 @@ const fn asks(
     decode: fn(serde_json::Value) -> Result<Body, serde_json::Error>,
 ) -> Word {
     Word { form, does: Does::Asks(Asks { answer, decode }) }
+}
+
+/// What the daemon begins and bypassctl goes on asking for.
+const fn follows(
+    form: Form,
+    answer: fn(&Asked<'_>, &Arguments) -> Result<Body, Refusal>,
+    decode: fn(serde_json::Value) -> Result<Body, serde_json::Error>,
+    local: Local,
+) -> Word {
+    Word { form, does: Does::Follows(Asks { answer, decode }, local) }
 }
 
 /// What bypassctl does.

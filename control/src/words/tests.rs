@@ -38,7 +38,7 @@ fn an_error_names_the_first_wrong_word_and_what_is_known_there() {
         ("", "something is missing", "known here: show, "),
         ("shwo stats", "unknown word `shwo`", "did you mean `show`? known here: show, "),
         ("show worker", "unknown word `worker` after `show`", "did you mean `workers`?"),
-        ("show", "something is missing after `show`", "workers, stats, sessions, files, drops, port"),
+        ("show", "something is missing after `show`", "workers, stats, sessions, files, drops, latency, port"),
         ("show port", "something is missing after `show port`", "stats"),
         ("show port stats", "something is missing after `show port stats`", "known here: all, N"),
         ("show port stats x", "unknown word `x` after `show port stats`", "known here: all, N"),

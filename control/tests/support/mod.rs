@@ -3,9 +3,11 @@
 use std::sync::Mutex;
 
 use control::fleet::{Fleet, Pulse, WorkerFailure};
+use control::metrics::{Durations, LaneSnapshot};
 use control::protocol::{
     Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
 };
+use dataplane::engine::{Ending, Outcome};
 
 /// What a test has arranged, and what was asked of the fleet.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +61,8 @@ impl Fleet for FakeFleet {
             empty_polls: 900,
             busy_us: 125_000,
             busy_percent: Some(12.5),
+            cycles_per_packet: Some(250.5),
+            bursts: vec![0, 60, 30, 10],
             stalls: 3,
         };
         Workers { count: scene.running_workers, workers: vec![worker(0), worker(1)] }
@@ -115,7 +119,9 @@ impl Fleet for FakeFleet {
     }
 
     fn files(&self, limit: usize) -> Files {
-        let list = vec![FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280 }; limit.min(1)];
+        let entry =
+            FileEntry { name: "vmlinuz".to_owned(), bytes: 14_280, hits: 3, served_bytes: 42_840, resident: true };
+        let list = vec![entry; limit.min(1)];
         Files { generation: 1, files: 1, bytes: 14_280, page_kind: "ordinary".to_owned(), list, ..Files::default() }
     }
 
@@ -132,6 +138,23 @@ impl Fleet for FakeFleet {
             rx_packets: 20,
             ..PortStats::default()
         }]
+    }
+
+    fn lane_counts(&self) -> Vec<LaneSnapshot> {
+        let lane = |worker: u16| LaneSnapshot {
+            worker,
+            rx_frames: 10,
+            outcomes: vec![(Outcome::RequestOpened, 8), (Outcome::Runt, 1), (Outcome::KernelFull, 1)],
+            endings: vec![(Ending::Done, 7)],
+            data_bytes: 1 << 40,
+            kernel_lost: 2,
+            ..LaneSnapshot::default()
+        };
+        vec![lane(0), lane(1)]
+    }
+
+    fn durations(&self) -> Vec<Durations> {
+        vec![Durations::of_microseconds("first_data", "From request to first block.", [(15, 3), (40_000, 2)])]
     }
 
     fn begin_drain(&self) {

@@ -48,7 +48,7 @@ impl PortId {
     }
 
     /// Gives a failed call this port's name.
-    fn check(self, call: &'static str, returned: c_int) -> Result<(), DeviceError> {
+    pub(super) fn check(self, call: &'static str, returned: c_int) -> Result<(), DeviceError> {
         Errno::check(returned).map_err(|errno| match errno {
             Errno::NoDevice => DeviceError::NoSuchPort(self),
             errno => DeviceError::Call { port: self, call, errno },
@@ -357,7 +357,8 @@ impl Device {
     }
 
     /// How many queue pairs it was given.
-    pub(super) fn queue_pairs(&self) -> u16 {
+    #[must_use]
+    pub fn queue_pairs(&self) -> u16 {
         // `plan` saw to it that there is one pool for each of at most 65535.
         u16::try_from(self.inner.pools.len()).unwrap_or(u16::MAX)
     }

@@ -29,6 +29,12 @@ pub struct SocketId(pub(super) c_int);
 impl SocketId {
     /// Whichever has memory (`SOCKET_ID_ANY`).
     pub const ANY: Self = Self(-1);
+
+    /// The node's number; -1 for whichever.
+    #[must_use]
+    pub const fn index(self) -> i32 {
+        self.0
+    }
 }
 
 impl fmt::Display for SocketId {
@@ -139,6 +145,20 @@ impl Eal {
         // SAFETY: EAL is up and has this lcore.
         let socket = unsafe { sys::rte_lcore_to_socket_id(lcore.index()) };
         c_int::try_from(socket).map_or(SocketId::ANY, SocketId)
+    }
+
+    /// The CPUs that an lcore's thread may run on; none for one that EAL does not have.
+    #[must_use]
+    pub fn cpus_of(&self, lcore: LcoreId) -> Vec<u16> {
+        if lcore != self.main_lcore() && !self.worker_lcores().contains(&lcore) {
+            return Vec::new();
+        }
+        let mut cpus = vec![0; 1_024];
+        let room = c_int::try_from(cpus.len()).unwrap_or(c_int::MAX);
+        // SAFETY: EAL is up and has this lcore; there is room for so many.
+        let count = unsafe { sys::bp_lcore_cpus(lcore.index(), cpus.as_mut_ptr(), room) };
+        cpus.truncate(usize::try_from(count).unwrap_or(0));
+        cpus
     }
 
     /// The DPDK that runs, as it names itself: `DPDK 22.11.11`.

@@ -157,6 +157,19 @@ impl Frame for Mbuf {
         Ok(unsafe { slice::from_raw_parts_mut(span.data, header_len) })
     }
 
+    #[cold]
+    fn copy_into(&self, copy: &mut Vec<u8>, most: usize) -> usize {
+        let mut left = most;
+        let mut len = 0;
+        for segment in self.segments() {
+            let taken = segment.len().min(left);
+            copy.extend_from_slice(&segment[..taken]);
+            left -= taken;
+            len += segment.len();
+        }
+        len
+    }
+
     #[inline]
     fn received_checksums(&self) -> ReceivedChecksums {
         // SAFETY: the mbuf is live and ours; it is only read.

@@ -18,6 +18,8 @@ mod mbuf;
 mod mempool;
 mod queue;
 mod rss;
+mod telemetry;
+mod xstats;
 
 pub use clock::Tsc;
 pub use device::{
@@ -31,3 +33,5 @@ pub use mbuf::{Mbuf, Segments};
 pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};
 pub use rss::RssSpread;
+pub use telemetry::{Dict, TelemetryCommand, TelemetryError, Value};
+pub use xstats::Xstat;

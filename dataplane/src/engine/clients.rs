@@ -2,7 +2,7 @@
 //! are none, nothing of this runs.
 
 use super::Engine;
-use super::request::{Answer, Datagram, NO_ACCESS, NOT_UNDERSTOOD, Wanted, refusal_of};
+use super::request::{Answer, Datagram, NO_ACCESS, NOT_UNDERSTOOD, Understood, refusal_of};
 use crate::engine::Outcome;
 use crate::rules::{ClientPolicy, Deny, Requester, Rules};
 use crate::tftp::Request;
@@ -28,7 +28,7 @@ impl Engine {
 
     /// From the bytes of a request to a file and terms, by the rules.
     #[cold]
-    pub(super) fn understand_by(&self, rules: &Rules, datagram: &Datagram, body: &[u8]) -> Result<Wanted, Answer> {
+    pub(super) fn understand_by(&self, rules: &Rules, datagram: &Datagram, body: &[u8]) -> Result<Understood, Answer> {
         let client = requester(datagram);
         // Before anything is answered, a malformed request included.
         let policy = admit(rules, &client)?;
@@ -39,7 +39,7 @@ impl Engine {
             .find(&client, policy, request.name, |name| catalogue.lookup_normal(name), &mut ())
             .map_err(refusal_of)?;
         request.asked = request.asked.only(policy.options());
-        Ok(Wanted::decide(catalogue, file, &request, &policy.cap(self.caps(datagram)))?)
+        Ok(self.decide(file, &request, &policy.cap(self.caps(datagram)))?)
     }
 }
 

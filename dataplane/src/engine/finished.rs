@@ -1,8 +1,9 @@
 //! A transfer that has just ended, and a request that was just refused, as the worker may ask about them: by reference, nothing is
 //! worked out that nobody wants to know.
 
+use super::generations::{Generations, Source};
 use super::output::Ending;
-use crate::files::{Catalogue, FileTally};
+use crate::files::FileTally;
 use crate::session::{Client, Session};
 use crate::tftp::ErrorCode;
 use crate::time::{Duration, Instant};
@@ -14,7 +15,7 @@ pub struct Finished<'a> {
     pub(super) ending: Ending,
     pub(super) now: Instant,
     pub(super) session: &'a Session,
-    pub(super) catalogue: &'a Catalogue,
+    pub(super) generations: &'a Generations,
     pub(super) server: (IpAddr, u16),
     pub(super) worker: u16,
     pub(super) repeats: u16,
@@ -43,13 +44,15 @@ impl<'a> Finished<'a> {
     /// The file's own name, whatever alias the client asked for. Escape it before printing.
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
-        self.catalogue.file(self.session.file).name()
+        let (catalogue, file) = self.generations.open(Source::of(self.session));
+        catalogue.file(file).name()
     }
 
     /// Bytes of the stream: for netascii more than the file has.
     #[must_use]
     pub fn stream_bytes(&self) -> u64 {
-        self.catalogue.stream_len(self.session.file, self.session.transfer.is_netascii())
+        let (catalogue, file) = self.generations.open(Source::of(self.session));
+        catalogue.stream_len(file, self.session.transfer.is_netascii())
     }
 
     /// Bytes of the stream that the client acknowledged.
@@ -104,7 +107,7 @@ impl<'a> Finished<'a> {
     /// Where this worker counts for the file.
     #[must_use]
     pub fn tally(&self) -> Option<&'a FileTally> {
-        self.catalogue.tally(self.worker, self.session.file)
+        self.generations.tally(self.worker, Source::of(self.session))
     }
 }
 

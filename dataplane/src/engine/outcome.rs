@@ -55,6 +55,7 @@ outcomes! {
     RequestOpened, Served, "request_opened", "A read request that began a transfer.";
     RequestRepeated, Served, "request_repeated", "A read request again, answered from the same TID.";
     RequestRefused, Served, "request_refused", "A request answered with an ERROR: no such file, no access, or not understood.";
+    RequestParked, Served, "request_parked", "A read request for a file that is being loaded: answered when it is there.";
     ClientError, Served, "client_error", "An ERROR from a client: it ended its session and is never answered.";
     StrangerRefused, Served, "stranger_refused", "A packet to somebody else's TID, answered with ERROR 5.";
     Unreachable, Served, "unreachable", "An ICMP unreachable that ended the session it quotes.";
@@ -91,6 +92,7 @@ outcomes! {
     SourcePortForbidden, Dropped, "source_port_forbidden", "From UDP port 0 or 69, which no client has: an answer could loop for ever.";
     NotARequest, Dropped, "not_a_request", "Port 69 takes requests only: too short, or another packet type.";
     ClientDenied, Dropped, "client_denied", "A request from a client that is not served: see [access] and [[client]] in the configuration.";
+    NotParked, Dropped, "not_parked", "A request for a file that is being loaded, too long to be kept: its repeat is answered.";
     UnprovenCap, Dropped, "unproven_cap", "The address has too many requests open that it never acknowledged.";
     TableFull, Dropped, "table_full", "No room for another session: raise limits.max_sessions.";
     ErrorBudget, Dropped, "error_budget", "An ERROR was due, but its prefix had too many: raise limits.errors_per_second.";

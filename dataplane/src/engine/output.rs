@@ -86,6 +86,23 @@ pub enum Event<'a> {
     Ended(&'a Finished<'a>),
     /// A request was answered with an ERROR.
     Refused(&'a Refused<'a>),
+    /// Something about a file that is loaded on demand.
+    Cache(CacheEvent),
+}
+
+/// What happened to requests for files that are loaded on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheEvent {
+    /// A transfer began whose file was there.
+    Hit,
+    /// A request found its file not there.
+    Miss,
+    /// Nobody could be told which file is wanted: the client's repeat asks again.
+    WantLost,
+    /// A request that had waited got its answer.
+    ParkedAnswered,
+    /// One got none: too many waited, it waited too long, or a limit was in the way.
+    ParkedLost,
 }
 
 /// How a transfer ended.

@@ -2,11 +2,12 @@
 
 use super::envelope::Envelope;
 use super::finished::{NAME_KEPT, Refused};
-use super::output::{Ending, Event};
+use super::generations::Source;
+use super::output::{CacheEvent, Ending, Event};
 use super::{Engine, Outcome, Output};
-use crate::files::{Catalogue, FileId, Lookup, Name};
+use crate::files::{Catalogue, Denied, FileId, Lookup, Name};
 use crate::rules;
-use crate::session::{Client, ClientKey, List, Route, Session, SlotId};
+use crate::session::{Client, ClientKey, List, ON_SHELF, Route, Session, SlotId};
 use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
 use crate::time::Instant;
 use crate::wire::{Flow, Span, ethernet};
@@ -27,35 +28,22 @@ pub(super) struct Datagram {
 
 /// What a request turned out to want.
 pub(super) struct Wanted {
-    file: FileId,
+    source: Source,
     granted: Granted,
     netascii: bool,
 }
 
-impl Wanted {
-    /// The terms on which a request gets a file.
-    #[inline]
-    pub(super) fn decide(
-        catalogue: &Catalogue,
-        file: FileId,
-        request: &Request<'_>,
-        caps: &Caps,
-    ) -> Result<Self, Refusal> {
-        let netascii = request.mode == Mode::Netascii;
-        let size = (!netascii).then(|| catalogue.file(file).len());
-        let granted = Granted::decide(&request.asked, caps, size);
-        // Blocks are counted in 32 bit.
-        if Transfer::total_blocks(catalogue.stream_len(file, netascii), granted.blksize) > u64::from(u32::MAX) {
-            return Err(TOO_LONG);
-        }
-        Ok(Self { file, granted, netascii })
-    }
+/// What a request was understood as.
+pub(super) enum Understood {
+    Wanted(Wanted),
+    /// A file that has to be loaded first.
+    Absent(FileId),
 }
 
 /// Why a request gets an ERROR.
 pub(super) struct Refusal {
-    code: ErrorCode,
-    text: &'static str,
+    pub(super) code: ErrorCode,
+    pub(super) text: &'static str,
 }
 
 /// What a request gets that is not served.
@@ -71,7 +59,7 @@ impl From<Refusal> for Answer {
 }
 
 /// A name as the client wrote it, kept while its frame becomes the ERROR.
-struct AskedName {
+pub(super) struct AskedName {
     kept: ArrayVec<u8, NAME_KEPT>,
     len: usize,
     is_write: bool,
@@ -79,16 +67,17 @@ struct AskedName {
 
 impl AskedName {
     /// The name in the body of a request, however malformed: what stands before the first NUL.
-    fn of(body: &[u8], is_write: bool) -> Self {
+    pub(super) fn of(body: &[u8], is_write: bool) -> Self {
         let name = body.split(|&byte| byte == 0).next().unwrap_or_default();
         Self { kept: name.iter().copied().take(NAME_KEPT).collect(), len: name.len(), is_write }
     }
 }
 
-pub(super) const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
-pub(super) const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
+const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
+const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
 pub(super) const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
 const TOO_LONG: Refusal = Refusal { code: ErrorCode::OptionsRefused, text: "file too long for this blksize" };
+const TOO_LARGE: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "file larger than the cache budget" };
 pub(super) const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
 
 /// A name that has to be normalised first.
@@ -100,8 +89,9 @@ fn look_up_otherwise(catalogue: &Catalogue, name: &[u8]) -> Result<Lookup, Refus
 
 /// What a request that gets no file is answered with.
 pub(super) const fn refusal_of(refused: rules::Refused) -> Refusal {
-    match refused.code() {
-        ErrorCode::FileNotFound => NOT_FOUND,
+    match (refused, refused.code()) {
+        (rules::Refused::Denied(Denied::TooLarge), _) => TOO_LARGE,
+        (_, ErrorCode::FileNotFound) => NOT_FOUND,
         _ => NO_ACCESS,
     }
 }
@@ -131,10 +121,16 @@ impl Engine {
         if self.draining {
             return Outcome::Draining;
         }
+        // Whatever it wants but a file that has to be loaded: it waits for no other any more (rule a).
         match self.understand(datagram, body) {
-            Ok(wanted) => self.serve(now, datagram, client, &wanted, frame, out),
+            Ok(Understood::Absent(file)) => self.park(now, datagram, client, file, frame, out),
+            Ok(Understood::Wanted(wanted)) => {
+                self.parked.forget(&client);
+                self.serve(now, datagram, client, &wanted, frame, out)
+            }
             Err(answer) => {
                 let asked = AskedName::of(body, false);
+                self.parked.forget(&client);
                 self.answer(now, datagram, &answer, &asked, frame, out)
             }
         }
@@ -156,7 +152,7 @@ impl Engine {
     }
 
     /// From the bytes of a request to a file and terms.
-    fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Wanted, Answer> {
+    fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Understood, Answer> {
         if let Some(all) = &self.rules {
             return self.understand_by(all, datagram, body);
         }
@@ -169,10 +165,11 @@ impl Engine {
         };
         let file = match found {
             Lookup::File(file) => file,
+            Lookup::Denied(Denied::TooLarge) => return Err(TOO_LARGE.into()),
             Lookup::Denied(_) => return Err(NO_ACCESS.into()),
             Lookup::NotFound => return Err(NOT_FOUND.into()),
         };
-        Ok(Wanted::decide(catalogue, file, &request, &self.caps(datagram))?)
+        Ok(self.decide(file, &request, &self.caps(datagram))?)
     }
 
     /// What can be granted to whoever sent a request.
@@ -183,6 +180,22 @@ impl Engine {
             window_blocks: self.policy.max_window_blocks,
             window_bytes: self.policy.max_window_bytes,
         }
+    }
+
+    /// The terms on which a request gets a file of the current catalogue.
+    #[inline]
+    pub(super) fn decide(&self, file: FileId, request: &Request<'_>, caps: &Caps) -> Result<Understood, Refusal> {
+        let Some(source) = self.generations.locate(file) else { return Ok(Understood::Absent(file)) };
+        let catalogue = self.generations.get(self.generations.current());
+        let netascii = request.mode == Mode::Netascii;
+        let size = (!netascii).then(|| catalogue.file(file).len());
+        let granted = Granted::decide(&request.asked, caps, size);
+        // Blocks are counted in 32 bit.
+        let (bytes_in, number) = self.generations.open(source);
+        if Transfer::total_blocks(bytes_in.stream_len(number, netascii), granted.blksize) > u64::from(u32::MAX) {
+            return Err(TOO_LONG);
+        }
+        Ok(Understood::Wanted(Wanted { source, granted, netascii }))
     }
 
     fn serve<O: Output>(
@@ -231,9 +244,7 @@ impl Engine {
 
     fn is_same_request(&self, slot: SlotId, wanted: &Wanted) -> bool {
         let session = self.table.get(slot);
-        session.generation() == self.generations.current()
-            && session.file == wanted.file
-            && session.transfer.has_terms(&wanted.granted, wanted.netascii)
+        Source::of(session) == wanted.source && session.transfer.has_terms(&wanted.granted, wanted.netascii)
     }
 
     /// Makes a session, or says which limit is in the way.
@@ -258,18 +269,21 @@ impl Engine {
             let lingering = self.timers.oldest(List::Lingering).ok_or(Outcome::TableFull)?;
             self.end(now, lingering, Ending::Done, out);
         }
-        let generation = self.generations.current();
+        let Source { generation, file } = wanted.source;
         let transfer = Transfer::new(&wanted.granted, wanted.netascii, now, &self.policy);
-        let session = Session::new(client, route, transfer, wanted.file, generation);
+        let session = Session::new(client, route, transfer, file, generation);
         let local = self.interface.address(route.local);
         let arrival = self.steering.as_ref().and_then(|steering| steering.arrival(&client, local));
         let suits = |tid| arrival.is_none_or(|arrival| arrival.at(tid) == self.share.index);
         let slot = self.table.insert(session, key, &mut self.random, suits).ok_or(Outcome::TableFull)?;
-        self.generations.begin_reading(generation);
+        self.generations.begin_reading(wanted.source, now);
+        if generation == ON_SHELF {
+            out.report(Event::Cache(CacheEvent::Hit));
+        }
         self.unproven += 1;
         self.unproven_by_address.add(of_address);
         self.timers.enlist(slot, List::Unproven(0));
-        let tally = self.generations.get(generation).tally(self.share.index.0, wanted.file);
+        let tally = self.generations.tally(self.share.index.0, wanted.source);
         out.report(Event::Opened { tally });
         Ok(slot)
     }
@@ -288,7 +302,8 @@ impl Engine {
         let tid = self.table.tid(slot);
         let session = self.table.get_mut(slot);
         session.transfer.offer_sent(now, &self.policy);
-        let size = self.generations.get(session.generation()).file(session.file).len();
+        let (bytes_in, number) = self.generations.open(Source::of(session));
+        let size = bytes_in.file(number).len();
         let granted = session.transfer.terms(size);
         let mut options = [0; REPLY_MAX];
         let mut packet = [0; REPLY_MAX];
@@ -306,7 +321,7 @@ impl Engine {
         }
     }
 
-    fn refuse<O: Output>(
+    pub(super) fn refuse<O: Output>(
         &mut self,
         now: Instant,
         datagram: &Datagram,

@@ -1,7 +1,7 @@
 //! Running transfers: what ACKs, ERROR packets and timers do to a session, and the blocks that follow.
 
 use super::finished::Finished;
-use super::generations::Generations;
+use super::generations::{Generations, Source};
 use super::output::{Ending, Event};
 use super::request::Datagram;
 use super::template::{Block, Templates};
@@ -320,8 +320,8 @@ impl Engine {
     /// The last block was acknowledged. The session stays for a while, to take late repeats (rule g), but reads no more.
     fn finish<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
         out.report(Event::Ended(&self.finished(now, slot, Ending::Done, None)));
-        let generation = self.table.get(slot).generation();
-        self.generations.end_reading(generation);
+        let source = Source::of(self.table.get(slot));
+        self.generations.end_reading(source);
         self.timers.enlist(slot, List::Lingering);
         self.lingering += 1;
     }
@@ -347,7 +347,7 @@ impl Engine {
                 self.count_proven_or_gone(&session.client());
             }
             out.report(Event::Ended(&self.finished(now, slot, ending, error)));
-            self.generations.end_reading(session.generation());
+            self.generations.end_reading(Source::of(&session));
         }
         self.timers.remove(slot);
         self.table.remove(slot);
@@ -366,7 +366,7 @@ impl Engine {
             ending,
             now,
             session,
-            catalogue: self.generations.get(session.generation()),
+            generations: &self.generations,
             server: (self.interface.address(session.local()), self.table.tid(slot)),
             worker: self.share.index.0,
             repeats: self.table.repeats(slot),
@@ -409,21 +409,49 @@ impl Supplies<'_> {
         now: Instant,
         session: &mut Session,
         tid: u16,
-        mut frame: O::Frame,
+        frame: O::Frame,
         out: &mut O,
     ) -> AfterBlock {
         if !session.transfer.may_send() {
             return AfterBlock { repeat: false, more: false };
         }
-        let catalogue = self.generations.get(session.generation());
+        match self.generations.catalogue_of(session) {
+            Some(catalogue) => self.send_from((catalogue, session.file), now, session, tid, frame, out),
+            None => self.send_from_shelf(now, session, tid, frame, out),
+        }
+    }
+
+    /// The same for a file that was loaded on demand.
+    #[inline(never)]
+    fn send_from_shelf<O: Output>(
+        &self,
+        now: Instant,
+        session: &mut Session,
+        tid: u16,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> AfterBlock {
+        self.send_from(self.generations.open(Source::of(session)), now, session, tid, frame, out)
+    }
+
+    #[inline(always)]
+    fn send_from<O: Output>(
+        &self,
+        (catalogue, number): (&Catalogue, FileId),
+        now: Instant,
+        session: &mut Session,
+        tid: u16,
+        mut frame: O::Frame,
+        out: &mut O,
+    ) -> AfterBlock {
         let header_len = self.templates.header_len(session);
         let offload = out.completes_checksums();
         let (block, composed) = if session.transfer.is_netascii() {
-            let block = session.transfer.take_block(now, catalogue.netascii_len(session.file), self.policy);
-            let composed = compose_netascii(&mut frame, header_len, catalogue, session.file, &block);
+            let block = session.transfer.take_block(now, catalogue.netascii_len(number), self.policy);
+            let composed = compose_netascii(&mut frame, header_len, catalogue, number, &block);
             (block, composed.map(|(header, made)| (header, (!offload).then(|| Sum::of(made)))))
         } else {
-            let file = catalogue.view(session.file);
+            let file = catalogue.view(number);
             let block = session.transfer.take_block(now, file.len(), self.policy);
             let bytes = file.bytes(block.offset, block.bytes);
             let kept = session.sum_table().and_then(|table| file.block_sum(table, block.number - 1));

@@ -1,6 +1,7 @@
 //! Sessions as people see them. Copies, never references: control looks at them at its leisure.
 
 use super::Engine;
+use super::generations::Source;
 use crate::files::{FileId, GenerationId};
 use crate::session::Route;
 use crate::time::Instant;
@@ -69,18 +70,22 @@ impl Engine {
             (false, true) => SessionState::Sending,
             (false, false) => SessionState::Unproven,
         };
-        let catalogue = (state != SessionState::Lingering).then(|| self.generations.get(session.generation()));
+        let source = (state != SessionState::Lingering).then(|| Source::of(session));
+        let title = source.map(|source| self.generations.title(source));
         Some(SessionView {
             client: (session.client().ip(), session.client().port()),
             route: session.route(),
             server: (self.interface.address(session.route().local), self.table.tid(slot)),
-            file: session.file,
-            generation: catalogue.map(crate::files::Catalogue::generation),
+            file: title.map_or(session.file, |title| title.file),
+            generation: title.map(|title| title.generation),
             state,
             blksize: transfer.blksize(),
             window: transfer.window(),
             acked_blocks: transfer.acked(),
-            stream_bytes: catalogue.map(|catalogue| catalogue.stream_len(session.file, transfer.is_netascii())),
+            stream_bytes: source.map(|source| {
+                let (catalogue, file) = self.generations.open(source);
+                catalogue.stream_len(file, transfer.is_netascii())
+            }),
             blocks_again: self.table.repeats(slot),
             age_secs: u16::try_from(transfer.age(now).micros() / 1_000_000).unwrap_or(u16::MAX),
             srtt_us: transfer.srtt_us(),

@@ -9,8 +9,8 @@ use thiserror::Error;
 /// Every file begins at a multiple of this many bytes: one cache line.
 pub const FILE_ALIGN: usize = 64;
 
-const PAGE: usize = 4096;
-const HUGE_PAGE: usize = 2 << 20;
+pub(super) const PAGE: usize = 4096;
+pub(super) const HUGE_PAGE: usize = 2 << 20;
 const HUGE_PAGE_BITS: u8 = 21;
 
 /// What kind of pages an arena got.
@@ -172,7 +172,8 @@ fn transparent_enabled() -> bool {
 }
 
 /// `MemAvailable` of proc(5), in bytes; `None` where there is no such line.
-fn available_bytes() -> Option<u64> {
+#[must_use]
+pub fn available_bytes() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

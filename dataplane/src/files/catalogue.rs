@@ -3,6 +3,7 @@
 
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
@@ -28,11 +29,18 @@ pub struct FileId(u32);
 
 impl FileId {
     /// The first file of any catalogue.
-    #[cfg(test)]
     pub(crate) const FIRST: Self = Self(0);
+
+    /// The file with that number; also what a place on a shelf is kept as.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn from_index(index: u32) -> Self {
+        Self(index)
+    }
 
     /// Counts from zero, without gaps.
     #[must_use]
+    #[inline]
     pub const fn index(self) -> u32 {
         self.0
     }
@@ -57,6 +65,8 @@ pub enum Denied {
     Loop,
     /// It changed again and again while it was being read, or reading failed.
     Unavailable,
+    /// It is larger than the memory that files may take.
+    TooLarge,
 }
 
 impl Denied {
@@ -75,6 +85,7 @@ impl fmt::Display for Denied {
             Self::Outside => "outside the root",
             Self::Loop => "a symlink loop",
             Self::Unavailable => "could not be read at load time",
+            Self::TooLarge => "larger than the cache budget",
         })
     }
 }
@@ -106,6 +117,12 @@ struct FileEntry {
 }
 
 const _: () = assert!(size_of::<FileEntry>() == 32);
+
+/// Where a file "lies" whose bytes are not in the arena: behind the end of any.
+const NOWHERE: u64 = 1 << 63;
+
+/// No place on the workers' shelves.
+const UNSHELVED: u32 = u32::MAX;
 
 /// What is known of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +169,11 @@ pub struct Catalogue {
     sums: SumTables,
     arena: Arc<Arena>,
     total_bytes: u64,
+    /// Bytes of the files that are not in the arena.
+    absent_bytes: u64,
+    /// One for each file that is not in the arena, which are the last: where on the workers' shelves its bytes stand at the moment.
+    /// Only a hint, which control writes and workers check; the one thing in here that ever changes.
+    shelfmarks: Box<[AtomicU32]>,
     tallies: Tallies,
 }
 
@@ -280,7 +302,7 @@ impl Catalogue {
         self.netascii(id).read(offset, out)
     }
 
-    /// All files, in the order of their first names' walk.
+    /// All files, in the order of their first names' walk, those loaded on demand last.
     pub fn files(&self) -> impl Iterator<Item = FileRecord<'_>> {
         (0..).map(FileId).zip(&self.files).map(|(id, _)| self.file(id))
     }
@@ -318,10 +340,47 @@ impl Catalogue {
         self.files.len()
     }
 
-    /// Bytes of all files together.
+    /// Bytes of all files together, those loaded on demand included.
     #[must_use]
     pub const fn total_bytes(&self) -> u64 {
         self.total_bytes
+    }
+
+    /// Whether a file's bytes are not in here, but loaded on demand. All that can be asked of such a file is its
+    /// [record](Self::file).
+    #[must_use]
+    #[inline]
+    pub fn is_absent(&self, id: FileId) -> bool {
+        self.shelfmark(id).is_some()
+    }
+
+    /// How many files are not in here.
+    #[must_use]
+    pub const fn absent_count(&self) -> usize {
+        self.shelfmarks.len()
+    }
+
+    /// Bytes of the files that are in here.
+    #[must_use]
+    pub const fn pinned_bytes(&self) -> u64 {
+        self.total_bytes - self.absent_bytes
+    }
+
+    /// Where on the workers' shelves an absent file may stand; `None` for a file that is not absent.
+    #[must_use]
+    #[inline]
+    pub fn shelfmark(&self, id: FileId) -> Option<Option<u32>> {
+        let number = id.as_usize().wrapping_sub(self.files.len() - self.shelfmarks.len());
+        let mark = self.shelfmarks.get(number)?.load(Ordering::Relaxed);
+        Some((mark != UNSHELVED).then_some(mark))
+    }
+
+    /// Tells the workers where to look for an absent file. Control's to call, before they get its bytes and after they gave them back.
+    pub fn set_shelfmark(&self, id: FileId, mark: Option<u32>) {
+        let number = id.as_usize().wrapping_sub(self.files.len() - self.shelfmarks.len());
+        if let Some(shelfmark) = self.shelfmarks.get(number) {
+            shelfmark.store(mark.unwrap_or(UNSHELVED), Ordering::Relaxed);
+        }
     }
 
     /// Memory beside the file bytes, in bytes: names, index, records, netascii counts, sums of blocks.
@@ -330,6 +389,7 @@ impl Catalogue {
         self.index.memory_bytes()
             + self.files.capacity() * size_of::<FileEntry>()
             + self.counts.capacity() * size_of::<u64>()
+            + size_of_val(&*self.shelfmarks)
             + self.sums_bytes()
     }
 
@@ -438,6 +498,8 @@ pub struct CatalogueBuilder {
     sums: SumTables,
     arena: ArenaBuilder,
     total_bytes: u64,
+    absent_bytes: u64,
+    absent: usize,
 }
 
 impl CatalogueBuilder {
@@ -460,6 +522,8 @@ impl CatalogueBuilder {
             sums: SumTables::default(),
             arena: ArenaBuilder::new(capacity, hugepages)?,
             total_bytes: 0,
+            absent_bytes: 0,
+            absent: 0,
         })
     }
 
@@ -517,7 +581,7 @@ impl CatalogueBuilder {
         self.index.finish();
         self.files.shrink_to_fit();
         self.counts.shrink_to_fit();
-        let last = self.files.last();
+        let last = self.files[..self.files.len() - self.absent].last();
         self.sums.shrink(last.map_or(0, |file| file.start + file.len), last.map_or(0, |file| file.place));
         Ok(Catalogue {
             generation: self.generation,
@@ -528,8 +592,22 @@ impl CatalogueBuilder {
             sums: self.sums,
             arena: Arc::new(self.arena.seal()?),
             total_bytes: self.total_bytes,
+            absent_bytes: self.absent_bytes,
+            shelfmarks: (0..self.absent).map(|_| AtomicU32::new(UNSHELVED)).collect(),
             tallies: Tallies::default(),
         })
+    }
+
+    /// Adds a file whose bytes come on demand; it has no name yet. No other may be added behind it.
+    ///
+    /// # Errors
+    /// [`BuildError::TooManyNames`].
+    pub fn add_absent(&mut self, len: u64) -> Result<FileId, BuildError> {
+        let place = self.files.last().map_or(0, |file| file.place);
+        let id = self.push_file(Placed { start: NOWHERE, len, place }, u64::MAX)?;
+        self.absent += 1;
+        self.absent_bytes += len;
+        Ok(id)
     }
 
     /// The whole memory, and the sums of all blocks of `places` files in it, for a loader that fills both in any order.
@@ -544,10 +622,15 @@ impl CatalogueBuilder {
     /// # Errors
     /// [`BuildError::TooManyNames`].
     pub(super) fn add_placed(&mut self, placed: Placed, counts: &[u64]) -> Result<FileId, BuildError> {
-        let id = FileId(u32::try_from(self.files.len()).map_err(|_| BuildError::TooManyNames)?);
-        let Placed { start, len, place } = placed;
+        debug_assert_eq!(self.absent, 0, "absent files are the last");
         let counts_start = if counts.is_empty() { u64::MAX } else { self.counts.len() as u64 };
         self.counts.extend_from_slice(counts);
+        self.push_file(placed, counts_start)
+    }
+
+    fn push_file(&mut self, placed: Placed, counts_start: u64) -> Result<FileId, BuildError> {
+        let id = FileId(u32::try_from(self.files.len()).map_err(|_| BuildError::TooManyNames)?);
+        let Placed { start, len, place } = placed;
         self.files.push(FileEntry { start, len, counts_start, name: u32::MAX, place });
         self.total_bytes += len;
         Ok(id)

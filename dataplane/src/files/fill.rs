@@ -286,7 +286,7 @@ fn gather(
         match (work, done) {
             (Work::Files(range), Done::Files(contents)) => {
                 outcomes.extend(range.zip(contents).map(|(number, content)| {
-                    let Content { len, counts } = content?;
+                    let Content { len, counts, .. } = content?;
                     Ok((Placed { start: starts[number], len: len as u64, place: place_of(number) }, counts))
                 }));
             }
@@ -382,7 +382,7 @@ fn read_again(
                 let read = read_whole(root, &files[number].path, &mut room, &mut |bytes| meter.piece(bytes));
                 meter.end(1);
                 match read {
-                    Ok(Content { len, counts }) => Ok((Placed { start, len: len as u64, place }, counts)),
+                    Ok(Content { len, counts, .. }) => Ok((Placed { start, len: len as u64, place }, counts)),
                     Err(Failure::Left(reason)) => Err(reason),
                     Err(Failure::NoRoom) => Err(Reason::Changed),
                 }

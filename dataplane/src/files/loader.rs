@@ -13,11 +13,14 @@ use rustix::fs::{Mode, OFlags, open};
 use thiserror::Error;
 
 use super::arena::ArenaError;
+use super::budget::Allowance;
 use super::catalogue::{BuildError, Catalogue, CatalogueBuilder, GenerationId};
 use super::fill::{fill, reserved_bytes};
 use super::name::NameOptions;
 use super::report::{LoadReport, Phase, Progress};
 use super::scan::{Found, scan};
+use super::split::Split;
+use super::volume::Library;
 
 /// More threads than this only wait for the memory.
 const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(8).unwrap();
@@ -93,6 +96,17 @@ impl From<BuildError> for LoadError {
     }
 }
 
+/// What a load gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The files.
+    pub catalogue: Catalogue,
+    /// What became of the tree.
+    pub report: LoadReport,
+    /// The files that are not in the catalogue, to be read when they are asked for.
+    pub library: Library,
+}
+
 /// Reads the tree below `root` into memory. What may not or cannot be served is left out and reported, never an error.
 ///
 /// `progress` is called on this thread: after each directory, between the passes, and after each piece and file that this thread
@@ -105,35 +119,53 @@ pub fn load(
     options: &LoadOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<(Catalogue, LoadReport), LoadError> {
+    let Loaded { catalogue, report, .. } = load_within(root, options, &Allowance::default(), progress)?;
+    Ok((catalogue, report))
+}
+
+/// The same with a limit: of a tree that does not fit into it, the preferred files are read now, the others stay in the
+/// [`Library`], and what is larger than all of it is left out.
+///
+/// # Errors
+/// [`LoadError`], when there is nothing to load from or to load into.
+pub fn load_within(
+    root: &Path,
+    options: &LoadOptions,
+    allowance: &Allowance,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Loaded, LoadError> {
     let canonical = canonical_root(root)?;
     let root_fd = open_root(&canonical)?;
     let mut report = LoadReport::new();
     let scan = scan(&canonical, options.names, &mut report, progress)?;
+    let Split { now, now_numbers, later, later_numbers, names, mut homes } = Split::new(scan, options, allowance);
 
-    let capacity = usize::try_from(reserved_bytes(&scan)).unwrap_or(usize::MAX);
+    let capacity = usize::try_from(reserved_bytes(&now)).unwrap_or(usize::MAX);
     let mut builder = CatalogueBuilder::new(options.generation, options.names, capacity, options.hugepages)?;
-    let outcomes = fill(&root_fd, &scan, options.threads(), &mut builder, progress);
-    let files_total = scan.files.len() as u64;
+    let outcomes = fill(&root_fd, &now, options.threads(), &mut builder, progress);
+    let files_total = now.files.len() as u64;
     progress(&Progress {
         phase: Phase::Seal,
         files_done: files_total,
         files_total,
-        bytes_done: scan.bytes,
-        bytes_total: scan.bytes,
+        bytes_done: now.bytes,
+        bytes_total: now.bytes,
     });
 
-    let mut ids = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        ids.push(match outcome {
+    for (outcome, number) in outcomes.into_iter().zip(now_numbers) {
+        homes[number] = match outcome {
             Ok((placed, counts)) => Ok(builder.add_placed(placed, &counts)?),
             Err(reason) => Err(reason),
-        });
+        };
+    }
+    for (source, number) in later.iter().zip(later_numbers) {
+        homes[number] = Ok(builder.add_absent(source.size)?);
     }
     let mut served_names = 0;
-    for (name, found) in &scan.names {
+    for (name, found) in &names {
         match *found {
             Found::Denied(denied) => builder.deny(name, denied)?,
-            Found::Content(number) => match ids[number] {
+            Found::Content(number) => match homes[number] {
                 Ok(id) => {
                     builder.add_name(name, id)?;
                     served_names += 1;
@@ -150,7 +182,8 @@ pub fn load(
     let catalogue = builder.finish()?;
     let files = catalogue.file_count() as u64;
     report.record(files, catalogue.total_bytes(), served_names - files, catalogue.page_kind());
-    Ok((catalogue, report))
+    let library = Library::new(root_fd, &catalogue, later, options.hugepages);
+    Ok(Loaded { catalogue, report, library })
 }
 
 pub(super) fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {

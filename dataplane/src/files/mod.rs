@@ -1,10 +1,14 @@
 //! Files from memory: a tree read once into memory that we own, and an index of its names. Never touches a disk after the load,
 //! never maps a source file, never walks a path per request.
 //!
+//! Where memory is short, [`load_within`] reads what comes first and leaves the rest in a [`Library`], from which control reads single
+//! files when they are asked for.
+//!
 //! [`load`] turns a directory into an immutable [`Catalogue`] and a [`LoadReport`]; [`Name`] is what a request asks for, a
 //! [`SumTable`] gives the checksums of a file's blocks without reading them. A reload builds a second catalogue of the next [`GenerationId`] beside the first, so a transfer keeps the bytes that it began with.
 
 pub mod arena;
+pub mod budget;
 pub mod catalogue;
 mod fill;
 mod index;
@@ -12,22 +16,28 @@ mod listing;
 pub mod loader;
 pub mod name;
 pub mod netascii;
+pub mod pattern;
 mod read;
 pub mod report;
 mod scan;
+mod split;
 mod sum_pass;
 pub mod sums;
 pub mod survey;
 mod tally;
+pub mod volume;
 
-pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind};
+pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind, available_bytes};
+pub use budget::Allowance;
 pub use catalogue::{
     BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, FileView, GenerationId, Lookup,
 };
 pub use listing::Listing;
-pub use loader::{LoadError, LoadOptions, load};
+pub use loader::{LoadError, LoadOptions, Loaded, load, load_within};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
+pub use pattern::{Pattern, PatternError};
 pub use report::{LoadReport, Phase, Progress, Reason};
 pub use sums::{BLOCK_SIZES, SumTable};
 pub use survey::{Survey, survey};
 pub use tally::FileTally;
+pub use volume::{Library, VolumeError};

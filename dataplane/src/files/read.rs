@@ -1,9 +1,9 @@
 //! Reads one file, or a part of one, into memory that it is given, and sees whether it changed meanwhile. Never maps a source file,
 //! never follows a symlink.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::{io, mem};
 
@@ -39,6 +39,7 @@ pub(super) struct Content {
     pub(super) len: usize,
     /// What [`LineCounter`] gave.
     pub(super) counts: Vec<u64>,
+    pub(super) version: Version,
 }
 
 /// Why a file was not read.
@@ -74,9 +75,30 @@ impl Version {
         })
     }
 
+    /// The version that a scan saw.
+    pub(super) fn at_scan(metadata: &Metadata) -> Self {
+        let nanoseconds = |nanoseconds: i64| u64::try_from(nanoseconds).unwrap_or_default();
+        Self {
+            inode: (metadata.dev(), metadata.ino()),
+            len: metadata.len(),
+            modified: (metadata.mtime(), nanoseconds(metadata.mtime_nsec())),
+            changed: (metadata.ctime(), nanoseconds(metadata.ctime_nsec())),
+        }
+    }
+
     pub(super) const fn len(&self) -> u64 {
         self.len
     }
+
+    /// Whether it has the bytes of `other`, read at another time. Not by the time of change, which chmod(2) and link(2) set too.
+    pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
+        (self.inode, self.len, self.modified) == (other.inode, other.len, other.modified)
+    }
+}
+
+/// The version of the file that is at this path now, if it may be served.
+pub(super) fn look_at(root: &OwnedFd, path: &Path) -> Result<Version, Reason> {
+    open_to_serve(root, path).map(|(_, version)| version)
 }
 
 /// A version of the file that stayed the same from the first byte to the last.
@@ -122,7 +144,7 @@ fn attempt(
     let padded = len.next_multiple_of(FILE_ALIGN).min(room.memory.len());
     // An attempt at a longer version may have left bytes behind the file's end.
     room.memory[len..padded].fill(0);
-    Ok(Content { len, counts })
+    Ok(Content { len, counts, version: before })
 }
 
 /// One attempt at the bytes from `offset` on that fill the room; `Ok` has the version that they are of, the counts as if the file

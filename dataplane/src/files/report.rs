@@ -62,11 +62,13 @@ pub enum Reason {
     Vanished,
     /// The operating system would not let us read it.
     Unreadable,
+    /// It costs more than the budget of the cache.
+    TooLarge,
 }
 
 impl Reason {
     /// Every reason, in the order of the report.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Special,
         Self::NotReadable,
         Self::NotSearchable,
@@ -79,6 +81,7 @@ impl Reason {
         Self::Changed,
         Self::Vanished,
         Self::Unreadable,
+        Self::TooLarge,
     ];
 
     /// What a request for such a path is told; `None`: that there is no such file.
@@ -90,6 +93,7 @@ impl Reason {
             Self::Outside => Some(Denied::Outside),
             Self::Loop => Some(Denied::Loop),
             Self::Changed | Self::Unreadable => Some(Denied::Unavailable),
+            Self::TooLarge => Some(Denied::TooLarge),
             Self::Dangling | Self::NameTooLong | Self::NameForbidden | Self::CaseConflict | Self::Vanished => None,
         }
     }
@@ -110,6 +114,7 @@ impl fmt::Display for Reason {
             Self::Changed => "changed while being read",
             Self::Vanished => "vanished before it was read",
             Self::Unreadable => "could not be read",
+            Self::TooLarge => "larger than the cache budget (raise files.budget or --cache-budget)",
         })
     }
 }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::catalogue::Denied;
 use super::loader::LoadError;
 use super::name::{Name, NameError, NameOptions};
+use super::read::Version;
 use super::report::{LoadReport, Phase, Progress, Reason};
 
 /// The read bit for others, of a file's mode.
@@ -32,6 +33,8 @@ pub(super) struct SourceFile {
     pub(super) path: PathBuf,
     /// In bytes, at the scan.
     pub(super) size: u64,
+    /// What it was then.
+    pub(super) version: Version,
 }
 
 /// What a name was found to be.
@@ -209,7 +212,8 @@ impl Scanner<'_> {
             hash_map::Entry::Occupied(known) => *known.get(),
             hash_map::Entry::Vacant(place) => {
                 self.scan.bytes = self.scan.bytes.saturating_add(metadata.len());
-                self.scan.files.push(SourceFile { path: relative.to_owned(), size: metadata.len() });
+                let version = Version::at_scan(metadata);
+                self.scan.files.push(SourceFile { path: relative.to_owned(), size: metadata.len(), version });
                 *place.insert(self.scan.files.len() - 1)
             }
         };

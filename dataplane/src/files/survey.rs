@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::budget::pinned_bytes;
 use super::fill::reserved_bytes;
 use super::loader::{LoadError, canonical_root};
 use super::name::{NameOptions, escape};
@@ -25,6 +26,10 @@ pub struct Survey {
     pub bytes: u64,
     /// Bytes of memory that they would take.
     pub memory_bytes: u64,
+    /// Bytes of the cache budget that they would cost, all loaded at start.
+    pub cost_bytes: u64,
+    /// Length of the largest of them.
+    pub largest_bytes: u64,
     /// What would be left out, and why; its numbers of files and bytes are zero.
     pub report: LoadReport,
     /// Files that anybody may write, and directories in which anybody may replace files: relative to the root, escaped for a log.
@@ -54,7 +59,9 @@ pub fn survey(root: &Path, names: NameOptions) -> Result<Survey, LoadError> {
         }
     }
     let (files, bytes, memory_bytes) = (scan.files.len() as u64, scan.bytes, reserved_bytes(&scan));
-    Ok(Survey { files, bytes, memory_bytes, report, writable })
+    let cost_bytes = scan.files.iter().map(|file| pinned_bytes(file.size)).fold(0, u64::saturating_add);
+    let largest_bytes = scan.files.iter().map(|file| file.size).max().unwrap_or(0);
+    Ok(Survey { files, bytes, memory_bytes, cost_bytes, largest_bytes, report, writable })
 }
 
 /// None of a file that is gone by now.

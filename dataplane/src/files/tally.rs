@@ -14,6 +14,20 @@ pub struct FileTally {
     pub bytes: Counter,
 }
 
+impl FileTally {
+    /// A transfer begins; only the tally's own worker may say so.
+    #[inline]
+    pub fn count_begin(&self) {
+        self.hits.add(1);
+    }
+
+    /// A transfer ends whose client acknowledged so many bytes; only the tally's own worker may say so.
+    #[inline]
+    pub fn count_end(&self, bytes: u64) {
+        self.bytes.add(bytes);
+    }
+}
+
 /// Tallies of a cache line: no two workers write to the same one.
 const PER_LINE: usize = 4;
 

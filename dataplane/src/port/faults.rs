@@ -150,4 +150,8 @@ impl<P: Port> Port for Faulty<P> {
     fn reclaim(&mut self, number: ArenaNumber) -> bool {
         self.port.reclaim(number)
     }
+
+    fn is_wire(&self) -> bool {
+        self.port.is_wire()
+    }
 }

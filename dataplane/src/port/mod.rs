@@ -96,6 +96,15 @@ pub trait Frame: Sized {
         Ok(header)
     }
 
+    /// Copies at most `most` of the whole frame's bytes, chained ones included, behind what is in `copy`, which has room for them;
+    /// returns how many the frame has. For looking on, never for serving.
+    #[cold]
+    fn copy_into(&self, copy: &mut Vec<u8>, most: usize) -> usize {
+        let bytes = self.bytes();
+        copy.extend_from_slice(&bytes[..bytes.len().min(most)]);
+        bytes.len()
+    }
+
     /// What the port found out about this received frame's checksums.
     fn received_checksums(&self) -> ReceivedChecksums;
 
@@ -156,6 +165,11 @@ pub trait Port {
 
     /// Ends a loan. False while frames that refer to the arena are still on their way: then ask again.
     fn reclaim(&mut self, _number: ArenaNumber) -> bool {
+        true
+    }
+
+    /// Whether what is sent here goes out here, and not through the port of another worker.
+    fn is_wire(&self) -> bool {
         true
     }
 

@@ -140,7 +140,7 @@ pub struct Session {
     /// Progress.
     pub transfer: Transfer,
     client_ip: [u64; 2],
-    /// The file, in the generation of the catalogue that the session began with.
+    /// The file, in the generation of the catalogue that the session began with; or its place on the shelf.
     pub file: FileId,
     client_port: u16,
     client_mac: [u8; 6],
@@ -150,12 +150,19 @@ pub struct Session {
     generation_and_sums: u8,
 }
 
-const GENERATION_BITS: u32 = 3;
+const GENERATION_BITS: u32 = 4;
 const GENERATION_MASK: u8 = (1 << GENERATION_BITS) - 1;
 
-/// Catalogue generations that may be alive at a time.
-pub const GENERATIONS: usize = 1 << GENERATION_BITS;
+/// Numbers that a session's generation may have.
+pub(crate) const GENERATION_NUMBERS: usize = 1 << GENERATION_BITS;
 
+/// Catalogue generations that may be alive at a time.
+pub const GENERATIONS: usize = 8;
+
+/// The generation number of a session that reads a file loaded on demand: its file is a place on the shelf. Never a catalogue's.
+pub(crate) const ON_SHELF: u8 = 8;
+
+const _: () = assert!(GENERATIONS <= ON_SHELF as usize && (ON_SHELF as usize) < GENERATION_NUMBERS);
 const _: () = assert!(size_of::<Session>() == 64);
 
 /// No VLAN tag. A TCI of 0xFFFF names the reserved VLAN 4095, which is refused on input, so no session can hold it.
@@ -165,7 +172,7 @@ impl Session {
     /// A session of `client`, about to begin.
     #[must_use]
     pub fn new(client: Client, route: Route, transfer: Transfer, file: FileId, generation: u8) -> Self {
-        debug_assert!(usize::from(generation) < GENERATIONS);
+        debug_assert!(usize::from(generation) < GENERATIONS || generation == ON_SHELF);
         let sums = if transfer.is_netascii() { None } else { SumTable::of(transfer.blksize()) };
         let sums = sums.map_or(0, |table| table.to_bits() + 1);
         Self {

@@ -21,6 +21,8 @@ mod opcode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum ErrorCode {
+    /// 0: not defined, see the text.
+    NotDefined = 0,
     /// 1: file not found.
     FileNotFound = 1,
     /// 2: access violation.

@@ -88,6 +88,10 @@ impl<P: Port, L: Pool<Frame = P::Frame>> Port for Attachment<P, L> {
         }
     }
 
+    fn is_wire(&self) -> bool {
+        matches!(self, Self::Queue(_))
+    }
+
     #[inline]
     fn prefetch<T>(&self, place: &T) {
         if let Self::Queue(port) = self {

@@ -3,7 +3,7 @@
 use super::latency::Latency;
 use super::records::RecordRing;
 use crate::counter::Counter;
-use crate::engine::{Ending, Finished, Outcome, Refused};
+use crate::engine::{CacheEvent, Ending, Finished, Outcome, Refused};
 use crate::port::BURST;
 use crossbeam::utils::CachePadded;
 
@@ -60,12 +60,24 @@ counters! {
     pool_empty,
     /// Frames sent for workers without a queue, which count them as sent too.
     relayed,
+    /// Frames that the kernel interface took.
+    to_kernel,
     /// Frames that were on their way to the kernel interface when it had no room.
     kernel_lost,
     /// Frames from the kernel interface.
     from_kernel,
     /// Transfers begun.
     opened,
+    /// Transfers begun whose file had been loaded on demand before.
+    cache_hits,
+    /// Requests for files that had to be loaded first.
+    cache_misses,
+    /// Times that nobody could be told which file is wanted.
+    wants_lost,
+    /// Requests that waited for a file and got their answer.
+    parked_answered,
+    /// Requests that waited for a file and got none.
+    parked_lost,
     /// Gauge: sessions that are not done.
     active_sessions,
 }
@@ -90,7 +102,7 @@ impl LaneCounters {
             self.latency.transfer.record(finished.duration().micros(), 1);
         }
         if let Some(tally) = finished.tally() {
-            tally.bytes.add(finished.bytes());
+            tally.count_end(finished.bytes());
         }
         if let Some(records) = &self.records {
             records.push_ended(finished);
@@ -103,6 +115,18 @@ impl LaneCounters {
         if let Some(records) = &self.records {
             records.push_refused(refused);
         }
+    }
+
+    #[cold]
+    pub(super) fn count_cache(&self, event: CacheEvent) {
+        let counter = match event {
+            CacheEvent::Hit => &self.cache_hits,
+            CacheEvent::Miss => &self.cache_misses,
+            CacheEvent::WantLost => &self.wants_lost,
+            CacheEvent::ParkedAnswered => &self.parked_answered,
+            CacheEvent::ParkedLost => &self.parked_lost,
+        };
+        counter.add(1);
     }
 
     /// Frames that had this outcome.

@@ -30,7 +30,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Counts `times` occurrences of a value; only its own worker may.
-    pub(super) fn record(&self, value: u64, times: u64) {
+    pub fn record(&self, value: u64, times: u64) {
         if let Some(bucket) = self.0.get(bucket_of(value)) {
             bucket.add(times);
         }

@@ -1,6 +1,7 @@
 //! One worker on one port: burst in, engine, burst out. The shape of testpmd's loops: no heap, lock, log or syscall.
 
 use super::counters::LaneCounters;
+use super::tap::Taps;
 use crate::engine::{Engine, Event, Outcome, Output};
 use crate::files::Catalogue;
 use crate::port::{BURST, Backlog, Burst, Payload, Port, TooLong};
@@ -14,6 +15,12 @@ const RESERVE: usize = 2 * BURST;
 
 /// A transmit queue that takes nothing for this long is given up on: its frames are stale.
 const TX_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Frames that the kernel interface is given in a turn while there is other work.
+const KERNEL_SHARE: usize = 4;
+
+/// Turns with other work between two looks at what the kernel interface sends: in the mean it gets its share, too.
+const BUSY_TURNS_PER_KERNEL_BURST: u8 = 8;
 
 /// A bounded ring of frames between workers.
 pub type Ring<F> = Arc<ArrayQueue<F>>;
@@ -54,7 +61,11 @@ pub struct Lane<P: Port> {
     tx_alive: Instant,
     index: WorkerIndex,
     neighbourhood: Neighbourhood<P>,
+    /// Counts turns that might have served the kernel interface.
+    turns_from_kernel: u8,
     counters: Arc<LaneCounters>,
+    /// Those that look on; mostly nobody.
+    taps: Option<Box<Taps>>,
 }
 
 impl<P: Port> Lane<P> {
@@ -75,7 +86,9 @@ impl<P: Port> Lane<P> {
             tx_alive: Instant::ORIGIN,
             index,
             neighbourhood,
+            turns_from_kernel: 0,
             counters,
+            taps: None,
         };
         lane.lend_current();
         lane
@@ -109,16 +122,18 @@ impl<P: Port> Lane<P> {
     #[inline]
     pub fn poll(&mut self, now: Instant) -> usize {
         let mut work = self.flush(now);
+        let mut received = 0;
         // While the transmit queue is stuck the receive queue fills: the port drops and counts what nobody could answer.
         if self.backlog.remaining_capacity() >= RESERVE {
-            work += self.receive(now);
-            work += self.take_inbox(now);
+            received = self.receive(now);
+            work += received + self.take_inbox(now);
         }
         work += self.take_relayed();
-        work += self.serve_kernel();
         self.send_unasked(now);
         self.counters.active_sessions.set(u64::from(self.engine.active_sessions()));
-        work + self.flush(now)
+        work += self.flush(now);
+        // Last of all, when our own frames are on their way.
+        work + self.serve_kernel(received, work)
     }
 
     fn receive(&mut self, now: Instant) -> usize {
@@ -128,6 +143,9 @@ impl<P: Port> Lane<P> {
         }
         self.counters.rx_frames.add(count as u64);
         self.counters.bursts[count.min(BURST)].add(1);
+        if let Some(taps) = &mut self.taps {
+            taps.received(now, &self.burst);
+        }
         let (engine, burst, mut sink) = self.parts();
         engine.look_ahead(burst.as_slice(), &sink);
         for frame in burst.drain(..) {
@@ -145,6 +163,7 @@ impl<P: Port> Lane<P> {
         let (engine, _, mut sink) = self.parts();
         engine.run_timers(now, &mut sink);
         engine.pump(now, &mut sink);
+        engine.resume(now, &mut sink);
     }
 
     /// Frames of our flows that arrived at other workers.
@@ -179,20 +198,37 @@ impl<P: Port> Lane<P> {
         BURST
     }
 
-    /// Frames between the kernel interface and the port, a bounded number each way.
-    fn serve_kernel(&mut self) -> usize {
+    /// Frames between the kernel interface and the port, a bounded number each way; fewer while there are transfers, or more frames
+    /// to receive: a frame to or from the kernel costs a system call, and what is not ours must not cost those who are served.
+    #[inline]
+    fn serve_kernel(&mut self, received: usize, own_work: usize) -> usize {
+        if !matches!(self.neighbourhood.kernel, Some(KernelPath { port: Some(_), .. })) {
+            return 0;
+        }
+        let is_busy = received == BURST || !self.backlog.is_empty() || self.engine.active_sessions() > 0;
+        self.exchange_with_kernel(is_busy, own_work)
+    }
+
+    #[cold]
+    fn exchange_with_kernel(&mut self, is_busy: bool, own_work: usize) -> usize {
         let Some(KernelPath { ring, port: Some(kernel) }) = &mut self.neighbourhood.kernel else { return 0 };
+        let most = if is_busy { KERNEL_SHARE } else { BURST };
         let mut to_kernel = Backlog::new();
-        while to_kernel.len() < BURST
+        while to_kernel.len() < most
             && let Some(frame) = ring.pop()
         {
             to_kernel.push(frame);
         }
         let mut work = to_kernel.len();
-        kernel.send(&mut to_kernel);
+        let taken = kernel.send(&mut to_kernel);
+        self.counters.to_kernel.add(taken as u64);
         // What the interface does not take is lost, as in a full receive queue of the kernel's.
         self.counters.kernel_lost.add(to_kernel.len() as u64);
-        if self.backlog.remaining_capacity() >= BURST {
+        self.turns_from_kernel = self.turns_from_kernel.wrapping_add(1);
+        let is_idle = !is_busy || own_work + work == 0;
+        let is_its_turn = is_idle || self.turns_from_kernel.is_multiple_of(BUSY_TURNS_PER_KERNEL_BURST);
+        // Only the room that our own frames leave: so at most one burst of the kernel's waits, and ours are not behind more.
+        if is_its_turn && self.backlog.is_empty() {
             let count = kernel.receive(&mut self.burst);
             self.counters.from_kernel.add(count as u64);
             self.backlog.extend(self.burst.drain(..));
@@ -206,7 +242,10 @@ impl<P: Port> Lane<P> {
             self.tx_alive = now;
             return 0;
         }
-        let sent = self.port.send(&mut self.backlog);
+        let sent = match &mut self.taps {
+            None => self.port.send(&mut self.backlog),
+            Some(taps) => taps.send(now, &mut self.port, &mut self.backlog),
+        };
         if sent > 0 {
             self.counters.tx_frames.add(sent as u64);
             self.tx_alive = now;
@@ -214,6 +253,9 @@ impl<P: Port> Lane<P> {
             self.counters.tx_dropped.add(self.backlog.len() as u64);
             self.backlog.clear();
             self.tx_alive = now;
+            if let Some(taps) = &mut self.taps {
+                taps.backlog_cleared();
+            }
         }
         sent
     }
@@ -242,6 +284,12 @@ impl<P: Port> Lane<P> {
         engine.cut_off(now, &mut sink);
         drop(sink);
         self.counters.active_sessions.set(0);
+    }
+
+    /// Others look on from now on, or nobody; returns those before.
+    #[cold]
+    pub fn exchange_taps(&mut self, taps: Option<Box<Taps>>) -> Option<Box<Taps>> {
+        core::mem::replace(&mut self.taps, taps)
     }
 
     /// The engine, the burst that it handles, and what takes its output.
@@ -376,7 +424,7 @@ impl<P: Port> Output for Sink<'_, P> {
             Event::Opened { tally } => {
                 self.counters.opened.add(1);
                 if let Some(tally) = tally {
-                    tally.hits.add(1);
+                    tally.count_begin();
                 }
             }
             Event::FirstData => self.counters.latency.first_data_sent(),
@@ -385,6 +433,7 @@ impl<P: Port> Output for Sink<'_, P> {
             }
             Event::Ended(finished) => self.counters.note_end(finished),
             Event::Refused(refused) => self.counters.note_refusal(refused),
+            Event::Cache(event) => self.counters.count_cache(event),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
-use crate::engine::SessionView;
+use super::tap::Taps;
+use crate::engine::{SessionView, Shelfmark, Title, Unavailable};
+use crate::files::Catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Letters that may lie in a mailbox.
@@ -17,6 +20,14 @@ pub enum Letter {
         /// Which of the worker's lanes.
         lane: usize,
     },
+    /// Let others look on, or no longer.
+    Taps(TapOrder),
+    /// Serve a file that was loaded on demand.
+    Shelve(Shelving),
+    /// Give places back whose files nobody reads.
+    Unshelve(Unshelving),
+    /// Tell those who wait for a file that it does not come.
+    NotAvailable(Title, Unavailable),
     /// Fail, to show what follows.
     #[cfg(feature = "fault-injection")]
     Panic,
@@ -54,6 +65,65 @@ impl SessionsPage {
     }
 }
 
+/// A file for a place on a worker's shelf. Its sender keeps it too, so that its memory never goes on a worker.
+#[derive(Clone, Debug)]
+pub struct Shelving {
+    /// Where.
+    pub mark: Shelfmark,
+    /// Which file it is.
+    pub title: Title,
+    /// Its bytes.
+    pub volume: Arc<Catalogue>,
+}
+
+/// Places that a worker is asked to give back.
+#[derive(Debug)]
+pub struct Unshelving {
+    /// In the answer: those that it gave back; it still reads from the others.
+    pub marks: Vec<Shelfmark>,
+    answer: Sender<Unshelving>,
+}
+
+impl Unshelving {
+    /// A request for these places, and where its answer will be.
+    #[must_use]
+    pub fn ask(marks: Vec<Shelfmark>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { marks, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
+/// Who looks on from now on, in memory that the sender brings; those before come back, so that no worker frees anything.
+#[derive(Debug)]
+pub struct TapOrder {
+    /// Which of the worker's lanes (ports).
+    pub lane: usize,
+    /// In the answer: those before.
+    pub taps: Option<Box<Taps>>,
+    answer: Sender<TapOrder>,
+}
+
+impl TapOrder {
+    /// An order, and where those before will be. When they are there, nothing is written to them any more.
+    #[must_use]
+    pub fn new(lane: usize, taps: Option<Box<Taps>>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { lane, taps, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // A sender that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
 /// The worker takes no letter: its mailbox is full, or it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the worker takes no letters: it is busy or has ended")]
@@ -70,6 +140,14 @@ impl LetterBox {
     /// [`Undeliverable`].
     pub fn send(&self, letter: Letter) -> Result<(), Undeliverable> {
         self.0.try_send(letter).map_err(|_| Undeliverable)
+    }
+
+    /// Puts a letter in, or gives it back where there is no room for it now.
+    ///
+    /// # Errors
+    /// The letter.
+    pub fn offer(&self, letter: Letter) -> Result<(), Letter> {
+        self.0.try_send(letter).map_err(crossbeam::channel::TrySendError::into_inner)
     }
 }
 

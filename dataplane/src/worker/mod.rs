@@ -9,6 +9,7 @@ mod latency;
 mod mailbox;
 mod records;
 mod stop;
+mod tap;
 
 pub use crate::counter::Counter;
 pub use attachment::Attachment;
@@ -16,9 +17,10 @@ pub use counters::{BurstSizes, LaneCounters};
 pub use histogram::{HIGHEST, Histogram, SIGNIFICANT_DIGITS};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
 pub use latency::Latency;
-pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Undeliverable, mailbox};
+pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Shelving, TapOrder, Undeliverable, Unshelving, mailbox};
 pub use records::{Cut, Ended, Record, RecordRing, What};
 pub use stop::StopFlag;
+pub use tap::{Direction, Layer, Tap, TapFilter, TapReader, TapRecord, Taps};
 
 use crate::port::Port;
 use crate::time::{Instant, Reading};
@@ -168,10 +170,21 @@ impl<P: Port> Worker<P> {
         while let Some(letter) = self.mailbox.next() {
             match letter {
                 Letter::Sessions(page) => self.answer_sessions(page, now),
+                Letter::Shelve(shelving) => self.shelve(&shelving),
+                Letter::Unshelve(unshelving) => self.unshelve(unshelving),
+                Letter::NotAvailable(title, why) => {
+                    self.lanes.iter_mut().for_each(|lane| lane.engine_mut().refuse_waiting(title, why));
+                }
                 Letter::Announce { lane } => {
                     if let Some(lane) = self.lanes.get_mut(lane) {
                         lane.announce(now);
                     }
+                }
+                Letter::Taps(mut order) => {
+                    if let Some(lane) = self.lanes.get_mut(order.lane) {
+                        order.taps = lane.exchange_taps(order.taps);
+                    }
+                    order.reply();
                 }
                 #[cfg(feature = "fault-injection")]
                 Letter::Panic => panic!("asked to fail"),
@@ -179,6 +192,26 @@ impl<P: Port> Worker<P> {
                 Letter::Stall(pause) => std::thread::sleep(pause),
             }
         }
+    }
+
+    fn shelve(&mut self, Shelving { mark, title, volume }: &Shelving) {
+        for lane in &mut self.lanes {
+            // Control gives nobody a place that is being read; were it to, those who wait would go on waiting, and ask again.
+            drop(lane.engine_mut().shelve(*mark, *title, Arc::clone(volume)));
+        }
+    }
+
+    /// Empties the places that no lane reads from, and says which.
+    fn unshelve(&mut self, mut unshelving: Unshelving) {
+        let lanes = &mut self.lanes;
+        unshelving.marks.retain(|&mark| {
+            let idle = lanes.iter().all(|lane| lane.engine().is_idle(mark));
+            if idle {
+                lanes.iter_mut().for_each(|lane| drop(lane.engine_mut().unshelve(mark)));
+            }
+            idle
+        });
+        unshelving.reply();
     }
 
     fn answer_sessions(&self, mut page: SessionsPage, now: Instant) {

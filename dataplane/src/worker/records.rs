@@ -20,7 +20,8 @@ pub struct Cut<const N: usize> {
 
 impl<const N: usize> Cut<N> {
     /// Keeps the beginning of a text that had `len` bytes, of which `bytes` are left.
-    fn new(bytes: &[u8], len: usize) -> Self {
+    #[must_use]
+    pub fn new(bytes: &[u8], len: usize) -> Self {
         const { assert!(N <= u8::MAX as usize, "its length is kept in a byte") };
         let kept = bytes.len().min(N);
         let mut cut = Self { bytes: [0; N], len: u8::try_from(kept).unwrap_or(u8::MAX), is_cut: kept < len };
@@ -157,8 +158,8 @@ impl RecordRing {
         self.push_with(|| Record::refused(refused));
     }
 
-    /// The record is made only where there is room for it.
-    fn push_with(&self, record: impl FnOnce() -> Record) {
+    /// Puts a record in, made only where there is room for it; only its own worker may.
+    pub fn push_with(&self, record: impl FnOnce() -> Record) {
         if self.queue.is_full() || self.queue.push(record()).is_err() {
             self.lost.add(1);
         }

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod frames;
 pub mod hand;
 pub mod kernel;
+pub mod library;
 pub mod network;
 pub mod nic;
 pub mod odd;

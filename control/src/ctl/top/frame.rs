@@ -184,6 +184,8 @@ pub(super) mod tests {
             empty_polls: 0,
             busy_us: count * 100,
             busy_percent: None,
+            cycles_per_packet: None,
+            bursts: Vec::new(),
             stalls: 0,
         };
         let port = PortStats { rx_bytes: count * 1_000, ..PortStats::default() };
