@@ -10,6 +10,8 @@ mod load;
 mod look;
 mod monitoring;
 mod ports;
+mod reload;
+mod shelf;
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -17,16 +19,17 @@ use std::time::Instant;
 
 use crossbeam::channel::{Receiver, Sender};
 use dataplane::dpdk::{Eal, Tsc};
-use dataplane::files::Loaded;
-use dataplane::worker::StopFlag;
+use dataplane::files::{Allowance, Loaded};
+use dataplane::worker::{DrainFlag, StopFlag};
 
 use crate::count::WorkerCount;
 use crate::driver::{ORDERS, supervise};
 use crate::fleet::Fleet;
 use crate::links::{self, Change, LinkListener};
+use crate::log::Logging;
 use crate::manager::ServiceManager;
 use crate::notice::{Lines, say, warn};
-use crate::settings::Settings;
+use crate::reload::{ReloadQueue, ReloadRequests, queue};
 use crate::signals::SignalListener;
 use crate::socket::BoundSocket;
 use crate::startup::Launch;
@@ -40,18 +43,21 @@ pub use error::{ApplianceError, BuildError};
 use fleet::{LiveFleet, LivePort};
 use look::Look;
 use ports::Ports;
+use reload::Reloader;
+use shelf::{Generation, Shelf};
 
-/// Serves until it is told to end. The line with `ready` goes to standard output, everything else to standard error.
+/// Serves until it is told to end. `log`: what a reload may change the level of. The line with `ready` goes to standard output, everything else to standard error.
 ///
 /// # Errors
 /// [`ApplianceError`] when it never began to serve.
-pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
+pub fn run(launch: &Launch, log: Option<&Logging>) -> Result<Outcome, ApplianceError> {
     let plan = &launch.eal;
     // What another run may hold, and what people may do meanwhile, comes before everything that takes long or is seen outside.
     let socket = BoundSocket::bind(&launch.settings.control)?;
     let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);
-    let _signals = SignalListener::start(orders_in.clone())
-        .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM and SIGINT", source })?;
+    let (reloads, requests) = queue();
+    let _signals = SignalListener::start(orders_in.clone(), reloads.clone())
+        .map_err(|source| ApplianceError::System { what: "cannot take over SIGTERM, SIGINT and SIGHUP", source })?;
     say(format_args!("control socket: {}", launch.settings.control.socket.display()));
     let endpoint = monitoring::bind(&launch.settings)?;
 
@@ -70,11 +76,11 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
     manager.status("starting DPDK");
     let eal = Eal::init(plan.args.get(1..).unwrap_or_default())?;
 
-    let (crew, fleet) = start(&eal, launch, loaded)?;
+    let (crew, fleet) = start(&eal, launch, loaded, reloads)?;
     transfers.watch(fleet.record_sources());
     let watched = Arc::clone(&fleet) as Arc<dyn Fleet>;
     let ended = monitoring::begin(&eal, watched, endpoint)
-        .and_then(|_monitoring| watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager));
+        .and_then(|_monitoring| watch(launch, &fleet, (orders_in, &orders), requests, socket, &mut manager, log));
     // However the watch ended: workers first, then ports, then EAL.
     fleet.stop();
     crew.end(&fleet.count);
@@ -87,7 +93,8 @@ pub fn run(launch: &Launch) -> Result<Outcome, ApplianceError> {
 fn start(
     eal: &Eal,
     launch: &Launch,
-    (Loaded { mut catalogue, report, library }, budget_bytes): (Loaded, u64),
+    (Loaded { mut catalogue, report, library }, allowance): (Loaded, Allowance),
+    reloads: ReloadQueue,
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
@@ -101,7 +108,7 @@ fn start(
         settings,
         idle_sleep_us: launch.eal.idle_sleep_us,
         catalogue: Arc::clone(&catalogue),
-        drain: StopFlag::new(),
+        drain: DrainFlag::new(),
         stop: StopFlag::new(),
         count: WorkerCount::new(),
         clock: Tsc::new(eal),
@@ -117,15 +124,18 @@ fn start(
     let tsc_hz = plan.clock.hz();
     let look = Look::new(eal, plan.clock, &members, &ports, pools);
     let crew::Plan { drain, stop, count, .. } = plan;
+    let reach = ports.iter().filter_map(|port| port.reach(&catalogue)).collect();
+    let shelf = Shelf::new(Generation::new(Arc::clone(&catalogue), report, reach));
     let stock = Stock { catalogue: Arc::clone(&catalogue), library };
-    let cache = Cache::start(desks, stock, budget_bytes)
+    let cache = Cache::start(desks, stock, allowance.budget_bytes)
         .map_err(|source| ApplianceError::System { what: "cannot start the thread that loads files", source })?;
     let fleet = LiveFleet {
         members,
         ports,
-        catalogue,
-        report,
+        shelf,
+        reloads,
         cache,
+        allowance,
         count,
         drain,
         stop,
@@ -137,15 +147,19 @@ fn start(
     Ok((crew, Arc::new(fleet)))
 }
 
-/// Answers on the control socket and supervises until the end.
+/// Answers on the control socket, reloads and supervises until the end.
 fn watch(
-    settings: &Settings,
+    launch: &Launch,
     fleet: &Arc<LiveFleet>,
+    (orders_in, orders): (Sender<Order>, &Receiver<Order>),
+    requests: ReloadRequests,
     socket: BoundSocket,
-    orders_in: Sender<Order>,
-    orders: &Receiver<Order>,
     manager: &mut ServiceManager,
+    log: Option<&Logging>,
 ) -> Result<Outcome, ApplianceError> {
+    let settings = &launch.settings;
+    let _reloader = Reloader::start(fleet, launch, log.cloned(), orders_in.clone(), requests)
+        .map_err(|source| ApplianceError::System { what: "cannot start a thread for reloads", source })?;
     let handler = {
         let fleet = Arc::clone(fleet);
         Arc::new(move |request| words::answer(&request, &*fleet, &orders_in))
@@ -210,7 +224,8 @@ mod tests {
         manager.status("loading files");
         let loaded = load::load(&launch.settings, &launch.eal).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
-        let (crew, fleet) = start(&eal, &launch, loaded).unwrap();
+        let (reloads, requests) = queue();
+        let (crew, fleet) = start(&eal, &launch, loaded, reloads).unwrap();
         let (orders_in, orders) = crossbeam::channel::bounded(ORDERS);
 
         let saboteur = std::thread::spawn({
@@ -228,7 +243,7 @@ mod tests {
         });
         let socket = BoundSocket::bind(&launch.settings.control).unwrap();
         let mut manager = ServiceManager::new(None, |_| ());
-        let outcome = watch(&launch.settings, &fleet, socket, orders_in, &orders, &mut manager).unwrap();
+        let outcome = watch(&launch, &fleet, (orders_in, &orders), requests, socket, &mut manager, None).unwrap();
         saboteur.join().unwrap();
         crew.end(&fleet.count);
 

@@ -60,7 +60,7 @@ fn defaults_help() -> String {
          \x20           max_window_bytes {}, max_blksize {}, error_budget_per_second {}, idle_seconds {}, total_seconds {}\n\
          \x20 [timers]  retransmit_initial_ms {}, retransmit_min_ms {}, retransmit_max_ms {}, tries {}, drain_seconds {}\n\
          \x20 [names]   fold_case {}, backslash {}\n\
-         \x20 [files]   budget \"{}%\", preload []\n\
+         \x20 [files]   budget \"{}%\", preload [], watch_seconds {}\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\
          \x20 [control] mode \"{:04o}\"\n\
@@ -82,6 +82,7 @@ fn defaults_help() -> String {
         defaults::FOLD_CASE,
         defaults::BACKSLASH,
         defaults::CACHE_BUDGET_PERCENT,
+        defaults::WATCH_SECONDS,
         defaults::IDLE_SLEEP_US,
         defaults::RX_DESCRIPTORS,
         defaults::TX_DESCRIPTORS,

@@ -88,12 +88,12 @@ fn classify(path: &Path, source: io::Error) -> ClientError {
     }
 }
 
-/// Asks one thing.
+/// Asks one thing. With `patient` the answer may take as long as it takes.
 ///
 /// # Errors
 /// There was no answer, or none that can be read.
-pub fn ask(path: &Path, request: &Request) -> Result<RawReply, ClientError> {
-    let line = exchange(path, request).map_err(|source| classify(path, source))?;
+pub fn ask(path: &Path, request: &Request, patient: bool) -> Result<RawReply, ClientError> {
+    let line = exchange(path, request, patient).map_err(|source| classify(path, source))?;
     let nonsense = |what: String| ClientError::Nonsense { path: path.to_owned(), what };
     if !line.ends_with(b"\n") {
         return Err(nonsense(format!("the reply broke off after {} bytes", line.len())));
@@ -101,9 +101,9 @@ pub fn ask(path: &Path, request: &Request) -> Result<RawReply, ClientError> {
     serde_json::from_slice(&line).map_err(|error| nonsense(error.to_string()))
 }
 
-fn exchange(path: &Path, request: &Request) -> io::Result<Vec<u8>> {
+fn exchange(path: &Path, request: &Request, patient: bool) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    stream.set_read_timeout((!patient).then_some(ANSWER_TIME))?;
     stream.set_write_timeout(Some(ANSWER_TIME))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

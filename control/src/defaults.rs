@@ -58,6 +58,9 @@ pub const TRIES: u8 = 10;
 /// How long running transfers may go on after a request to end.
 pub const DRAIN_SECONDS: u32 = 30;
 
+/// Seconds between two looks at the tree below the root, which is loaded again when it has changed and is quiet; 0: never.
+pub const WATCH_SECONDS: u32 = 0;
+
 /// Whether names are looked up without regard to letter case.
 pub const FOLD_CASE: bool = false;
 

@@ -53,6 +53,7 @@ pub fn supervise(
                     manager.ready(&status(fleet, false));
                 }
                 Action::BeginDrain => fleet.begin_drain(),
+                Action::EndDrain => fleet.end_drain(),
                 Action::StopWorkers => fleet.stop(),
                 Action::Log(line) => drop(writeln!(log, "{line}")),
                 Action::Finish(outcome) => {

@@ -1,11 +1,13 @@
 //! The running dataplane as control sees it. Everything here may be called from several control threads at a time
-//! and returns at once, but for the copies of sessions: those wait for their worker, and not for long.
+//! and returns at once, but for the copies of sessions, which wait for their worker, and not for long, and for reloads.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
-use crate::protocol::{Drops, Files, Latencies, PortStats, Session, Sessions, Stats, WorkerState, Workers};
+use crate::protocol::{
+    Drops, Files, Latencies, PortStats, Refusal, RefusalCode, Reloaded, Session, Sessions, Stats, WorkerState, Workers,
+};
 use crate::taps::LookingOn;
 
 /// A worker that ended on its own.
@@ -138,6 +140,17 @@ pub trait Fleet: Send + Sync {
 
     /// Asks all workers to take no new requests. May be called again.
     fn begin_drain(&self);
+
+    /// Lets all workers take requests again. May be called again.
+    fn end_drain(&self);
+
+    /// Reads files and configuration again, and waits until all workers have taken them over.
+    ///
+    /// # Errors
+    /// Why everything is as it was.
+    fn reload(&self) -> Result<Reloaded, Refusal> {
+        Err(Refusal::new(RefusalCode::NotDone, "there is nothing to reload", ""))
+    }
 
     /// Asks all workers to end. May be called again.
     fn stop(&self);

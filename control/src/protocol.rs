@@ -4,6 +4,7 @@
 //! `{"error":{"code","message","help"}}`.
 
 mod look;
+mod reload;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ pub use look::{
     CaptureState, Core, Cores, Count, Done, Mempool, Mempools, PortInfo, PortInfos, PortXstats, PortXstatsList,
     TraceLine, TracePage, Version,
 };
+pub use reload::{Reloaded, SettingChange};
 
 /// Longest request line, in bytes, its newline included.
 pub const REQUEST_MAX_BYTES: usize = 4_096;
@@ -76,6 +78,8 @@ pub enum RefusalCode {
     Busy,
     /// The daemon is ending and no longer takes this.
     Ending,
+    /// It was tried, and everything is as it was.
+    NotDone,
 }
 
 /// The facts of a reply, by the words that asked for them.
@@ -96,8 +100,10 @@ pub enum Body {
     Ports(Ports),
     /// `show latency`.
     Latencies(Latencies),
-    /// `drain`, `stop`.
+    /// `drain`, `resume`, `stop`.
     Accepted(Accepted),
+    /// `reload`.
+    Reloaded(Box<Reloaded>),
     /// `show port info`.
     PortInfos(PortInfos),
     /// `show port xstats`.

@@ -114,8 +114,8 @@ impl Default for Names {
     }
 }
 
-/// `[files]`: how much of the content root is kept in memory, and what of it first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// `[files]`: how much of the content root is kept in memory, what of it first, and whether it is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilesSettings {
     /// Memory that the files may take.
@@ -123,6 +123,15 @@ pub struct FilesSettings {
     /// Files to load at start where not all fit, the most important first.
     #[serde(deserialize_with = "patterns")]
     pub preload: Vec<Pattern>,
+    /// See [`crate::defaults::WATCH_SECONDS`].
+    #[serde(deserialize_with = "bounded::<_, _, 0, 86_400>")]
+    pub watch_seconds: u32,
+}
+
+impl Default for FilesSettings {
+    fn default() -> Self {
+        Self { budget: Budget::default(), preload: Vec::new(), watch_seconds: defaults::WATCH_SECONDS }
+    }
 }
 
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {

@@ -1,12 +1,13 @@
-//! SIGTERM and SIGINT as orders to the supervisor. No work is done in a signal handler.
+//! SIGTERM and SIGINT as orders to the supervisor, SIGHUP as a reload. No work is done in a signal handler.
 
 use std::io;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::Sender;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
+use crate::reload::{ReloadQueue, Trigger};
 use crate::supervisor::Order;
 
 /// A thread that turns signals into orders until this is dropped.
@@ -17,15 +18,19 @@ pub struct SignalListener {
 }
 
 impl SignalListener {
-    /// Takes SIGTERM and SIGINT over. To be called after EAL is up and before the workers are launched.
+    /// Takes SIGTERM, SIGINT and SIGHUP over.
     ///
     /// # Errors
     /// The system refuses the handlers or the thread.
-    pub fn start(orders: Sender<Order>) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    pub fn start(orders: Sender<Order>, reloads: ReloadQueue) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
+                if signal == SIGHUP {
+                    reloads.ask_silently(Trigger::Signal);
+                    continue;
+                }
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                 // A full channel already holds more orders than matter.
                 let _ = orders.try_send(Order::Signal(name));
@@ -52,11 +57,16 @@ mod tests {
     use rustix::process::{Signal, getpid, kill_process};
 
     use super::*;
+    use crate::reload::Next;
 
     #[test]
     fn signals_arrive_as_orders() {
         let (sender, orders) = crossbeam::channel::bounded(8);
-        let listener = SignalListener::start(sender).unwrap();
+        let (reloads, requests) = crate::reload::queue();
+        let listener = SignalListener::start(sender, reloads).unwrap();
+        kill_process(getpid(), Signal::HUP).unwrap();
+        let Next::Reload(batch) = requests.next(Duration::from_secs(10)) else { panic!("SIGHUP never came") };
+        assert_eq!(batch.trigger(), Trigger::Signal);
         for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
             kill_process(getpid(), signal).unwrap();
             assert_eq!(orders.recv_timeout(Duration::from_secs(10)), Ok(Order::Signal(name)));

@@ -18,6 +18,25 @@ pub struct Launch {
     pub settings: Settings,
     /// What EAL is called with, and why.
     pub eal: EalPlan,
+    /// Where the settings came from.
+    pub source: Source,
+}
+
+/// Where settings come from, to be read again.
+#[derive(Clone, Debug)]
+pub struct Source {
+    args: RunArgs,
+    environment: Environment,
+}
+
+impl Source {
+    /// Reads the file, if there is one, and merges the flags.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn read(&self) -> Result<Settings, StartupError> {
+        settle(self.args.clone(), &self.environment)
+    }
 }
 
 /// Why a run cannot begin. The message is complete and says how to mend it.
@@ -72,12 +91,13 @@ pub fn settle(args: RunArgs, environment: &Environment) -> Result<Settings, Star
 /// # Errors
 /// The first thing that is wrong.
 pub fn prepare(args: RunArgs, environment: &Environment, machine: &Machine) -> Result<Launch, StartupError> {
-    launch(settle(args, environment)?, machine)
+    let source = Source { args, environment: environment.clone() };
+    launch(source.read()?, source, machine)
 }
 
-fn launch(settings: Settings, machine: &Machine) -> Result<Launch, StartupError> {
+fn launch(settings: Settings, source: Source, machine: &Machine) -> Result<Launch, StartupError> {
     let eal = eal_args::plan(&settings, machine)?;
-    Ok(Launch { settings, eal })
+    Ok(Launch { settings, eal, source })
 }
 
 /// The same for this machine, once it has been looked over; the report has no failures then, but perhaps warnings.
@@ -85,10 +105,11 @@ fn launch(settings: Settings, machine: &Machine) -> Result<Launch, StartupError>
 /// # Errors
 /// The first thing that is wrong with file or flags, or all that the machine lacks.
 pub fn begin(args: RunArgs, environment: &Environment, host: &Host) -> Result<(Launch, Report), StartupError> {
-    let settings = settle(args, environment)?;
+    let source = Source { args, environment: environment.clone() };
+    let settings = source.read()?;
     let report = check::examine(&Context::new(host, environment, &settings, Versions::of_process()), When::Always);
     if report.with(Status::Failure).next().is_some() {
         return Err(StartupError::Machine(report));
     }
-    Ok((launch(settings, &Machine::look(host))?, report))
+    Ok((launch(settings, source, &Machine::look(host))?, report))
 }

@@ -1,4 +1,4 @@
-//! The life of a run as a state machine: running, draining, stopping, stopped. Pure: time and facts come in, actions go out;
+//! The life of a run as a state machine: running, holding, draining, stopping, stopped. Pure: time and facts come in, actions go out;
 //! [`crate::driver`] does them.
 
 use std::fmt;
@@ -13,6 +13,12 @@ pub enum Order {
     Signal(&'static str),
     /// The word `drain`.
     Drain,
+    /// The words `drain hold`.
+    Hold,
+    /// The word `resume`.
+    Resume,
+    /// A reload brought other times.
+    Times(Times),
     /// The word `stop`.
     Stop,
 }
@@ -44,8 +50,10 @@ pub enum Event {
 pub enum Action {
     /// Tell the world that all workers poll. Once at most.
     AnnounceReady,
-    /// Ask the workers to take no new requests. Once at most.
+    /// Ask the workers to take no new requests.
     BeginDrain,
+    /// Let the workers take requests again.
+    EndDrain,
     /// Ask the workers to end. Once at most.
     StopWorkers,
     /// Write a line to the log.
@@ -83,6 +91,15 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// The times that are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How long running transfers may go on.
+    pub drain: Duration,
+    /// End after so long without a transfer.
+    pub exit_when_idle: Option<Duration>,
+}
+
 /// The times that it goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -101,9 +118,17 @@ impl Policy {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Running { ready: bool, idle_since: Option<Duration> },
-    Draining { deadline: Duration },
-    Stopping { deadline: Duration },
+    Running {
+        idle_since: Option<Duration>,
+    },
+    /// No new requests, and no end in sight.
+    Holding,
+    Draining {
+        deadline: Duration,
+    },
+    Stopping {
+        deadline: Duration,
+    },
     Stopped,
 }
 
@@ -112,6 +137,7 @@ enum Phase {
 pub struct Supervisor {
     policy: Policy,
     phase: Phase,
+    ready: bool,
     failed: Vec<WorkerFailure>,
     stuck: Option<usize>,
     vanished: bool,
@@ -121,8 +147,8 @@ impl Supervisor {
     /// A run whose workers were just launched.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        let phase = Phase::Running { ready: false, idle_since: None };
-        Self { policy, phase, failed: Vec::new(), stuck: None, vanished: false }
+        let phase = Phase::Running { idle_since: None };
+        Self { policy, phase, ready: false, failed: Vec::new(), stuck: None, vanished: false }
     }
 
     /// Takes an event at a moment that is not before the last one.
@@ -143,13 +169,21 @@ impl Supervisor {
 
     fn obey(&mut self, now: Duration, order: Order, actions: &mut Vec<Action>) {
         match (self.phase, order) {
-            (Phase::Running { .. }, Order::Signal(name)) => self.drain(now, name, actions),
-            (Phase::Running { .. }, Order::Drain) => self.drain(now, "the word `drain`", actions),
-            (Phase::Running { .. } | Phase::Draining { .. }, Order::Stop) => self.stop(now, "the word `stop`", actions),
+            (Phase::Stopping { .. } | Phase::Stopped, _) => {}
+            (Phase::Running { .. } | Phase::Holding, Order::Signal(name)) => self.drain(now, name, actions),
+            (Phase::Running { .. } | Phase::Holding, Order::Drain) => self.drain(now, "the word `drain`", actions),
+            (_, Order::Stop) => self.stop(now, "the word `stop`", actions),
             (Phase::Draining { .. }, Order::Signal(name)) => {
                 self.stop(now, &format!("a second signal, {name}"), actions)
             }
-            (Phase::Draining { .. }, Order::Drain) | (Phase::Stopping { .. } | Phase::Stopped, _) => {}
+            // A deadline that runs goes on.
+            (Phase::Draining { .. }, Order::Drain) => {}
+            (_, Order::Hold) => self.hold(actions),
+            (Phase::Holding | Phase::Draining { .. }, Order::Resume) => self.resume(actions),
+            (Phase::Running { .. }, Order::Resume) => {}
+            (_, Order::Times(Times { drain, exit_when_idle })) => {
+                self.policy = Policy { drain, exit_when_idle, ..self.policy };
+            }
         }
     }
 
@@ -168,6 +202,9 @@ impl Supervisor {
         // Several steps may be due at once, such as a drain with nothing to wait for; each is one phase further.
         if let Phase::Running { .. } = self.phase {
             self.see_running(now, seen, any_failed, actions);
+        }
+        if self.phase == Phase::Holding {
+            self.see_holding(now, seen, any_failed, actions);
         }
         if let Phase::Draining { deadline } = self.phase {
             if seen.running_workers == 0 {
@@ -191,7 +228,7 @@ impl Supervisor {
     }
 
     fn see_running(&mut self, now: Duration, seen: &Observation, any_failed: bool, actions: &mut Vec<Action>) {
-        let Phase::Running { ready, idle_since } = &mut self.phase else { return };
+        let Phase::Running { idle_since } = &mut self.phase else { return };
         if any_failed {
             return self.drain(now, "a worker failed", actions);
         }
@@ -199,11 +236,11 @@ impl Supervisor {
             self.vanished = true;
             return self.stop(now, "no worker is left", actions);
         }
-        if seen.all_polling && !*ready {
-            *ready = true;
+        if seen.all_polling && !self.ready {
+            self.ready = true;
             actions.push(Action::AnnounceReady);
         }
-        if seen.live_sessions > 0 || !*ready {
+        if seen.live_sessions > 0 || !self.ready {
             *idle_since = None;
             return;
         }
@@ -213,6 +250,35 @@ impl Supervisor {
         {
             self.drain(now, &format!("no transfer for {} s", limit.as_secs()), actions);
         }
+    }
+
+    fn see_holding(&mut self, now: Duration, seen: &Observation, any_failed: bool, actions: &mut Vec<Action>) {
+        if any_failed {
+            self.drain(now, "a worker failed", actions);
+        } else if seen.running_workers == 0 {
+            self.vanished = true;
+            self.stop(now, "no worker is left", actions);
+        }
+    }
+
+    fn hold(&mut self, actions: &mut Vec<Action>) {
+        // Without one of its workers a run has to end.
+        if self.phase == Phase::Holding || !self.failed.is_empty() {
+            return;
+        }
+        self.phase = Phase::Holding;
+        actions.push(Action::Log("no new requests until the word `resume`: the words `drain hold`".to_owned()));
+        actions.push(Action::BeginDrain);
+    }
+
+    fn resume(&mut self, actions: &mut Vec<Action>) {
+        if !self.failed.is_empty() {
+            actions.push(Action::Log("`resume` is of no use: a worker failed, and the run ends".to_owned()));
+            return;
+        }
+        self.phase = Phase::Running { idle_since: None };
+        actions.push(Action::Log("taking new requests again: the word `resume`".to_owned()));
+        actions.push(Action::EndDrain);
     }
 
     fn drain(&mut self, now: Duration, why: &str, actions: &mut Vec<Action>) {

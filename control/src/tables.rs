@@ -1,6 +1,7 @@
 //! Replies as tables for people. Text from clients and file names cannot reach the terminal as control characters.
 
 mod look;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,6 +13,8 @@ use crate::protocol::{
 };
 
 pub(crate) use look::write_trace_lines;
+
+pub use reload::write_reloaded;
 
 /// A column's alignment: words to the left, numbers to the right.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,7 @@ pub fn write(out: &mut dyn Write, body: &Body) -> io::Result<()> {
         Body::Files(files) => write_files(out, files),
         Body::Drops(drops) => write_drops(out, drops),
         Body::Ports(ports) => write_ports(out, &ports.ports, &[]),
+        Body::Reloaded(reloaded) => write_reloaded(out, reloaded),
         Body::Latencies(latencies) => write_latencies(out, latencies),
         Body::Accepted(accepted) => {
             let message = escaped(&accepted.message);

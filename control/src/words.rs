@@ -29,6 +29,8 @@ pub struct Asks {
     pub answer: fn(&Asked<'_>, &Arguments) -> Result<Body, Refusal>,
     /// Reads it at the other end. Fails when the daemon is of another version.
     pub decode: fn(serde_json::Value) -> Result<Body, serde_json::Error>,
+    /// Whether the answer may take as long as it takes.
+    pub patient: bool,
 }
 
 /// What bypassctl does by itself.

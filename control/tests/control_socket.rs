@@ -27,6 +27,7 @@ struct Daemon {
     socket: ControlSocket,
     orders: Receiver<Order>,
     path: PathBuf,
+    fleet: Arc<FakeFleet>,
     _dir: tempfile::TempDir,
 }
 
@@ -34,11 +35,13 @@ fn daemon() -> Daemon {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("bypassd/control.sock");
     let (sender, orders) = bounded(4);
-    let fleet = FakeFleet::new(3);
-    let socket =
-        ControlSocket::open(&settings(&path), Arc::new(move |request| words::answer(&request, &fleet, &sender)))
-            .expect("the socket opens");
-    Daemon { socket, orders, path, _dir: dir }
+    let fleet = Arc::new(FakeFleet::new(3));
+    let handler = {
+        let fleet = Arc::clone(&fleet);
+        Arc::new(move |request| words::answer(&request, &*fleet, &sender))
+    };
+    let socket = ControlSocket::open(&settings(&path), handler).expect("the socket opens");
+    Daemon { socket, orders, path, fleet, _dir: dir }
 }
 
 fn nothing() -> control::socket::Handler {
@@ -234,12 +237,52 @@ fn bypassctl_prints_json() {
 #[test]
 fn bypassctl_gives_orders() {
     let daemon = daemon();
-    for (word, order) in [("drain", Order::Drain), ("stop", Order::Stop)] {
-        let output = bypassctl(&daemon.path, &[word]);
+    let orders = [
+        (&["drain"][..], Order::Drain),
+        (&["drain", "hold"], Order::Hold),
+        (&["resume"], Order::Resume),
+        (&["stop"], Order::Stop),
+    ];
+    for (words, order) in orders {
+        let output = bypassctl(&daemon.path, words);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("3 transfer(s) running"));
         assert_eq!(daemon.orders.try_recv(), Ok(order));
     }
+}
+
+#[test]
+fn bypassctl_reloads_and_says_what_came_of_it() {
+    let daemon = daemon();
+    let output = bypassctl(&daemon.path, &["reload"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    assert!(text(&output.stdout).starts_with("generation 2: 1 added"), "{}", text(&output.stdout));
+    let output = bypassctl(&daemon.path, &["--json", "reload"]);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&value["generation"], &value["renewed"]), (&2.into(), &true.into()));
+    daemon.fleet.change(|scene| scene.root_is_gone = true);
+    let failed = bypassctl(&daemon.path, &["reload"]);
+    assert_eq!(failed.status.code(), Some(1));
+    for part in ["the root /tftp does not exist", "generation 1 is still served"] {
+        assert!(text(&failed.stderr).contains(part), "{}", text(&failed.stderr));
+    }
+    assert_eq!(daemon.fleet.scene().reloaded, 3);
+}
+
+#[test]
+fn a_reload_under_way_holds_nobody_else_up() {
+    let daemon = daemon();
+    let (begun, go_on) = (Instant::now(), Duration::from_millis(1_500));
+    daemon.fleet.change(|scene| scene.reload_takes = go_on);
+    let path = daemon.path.clone();
+    let reload = std::thread::spawn(move || bypassctl(&path, &["reload"]).status.code());
+    let mut others = 0;
+    while daemon.fleet.scene().reloaded == 0 || others < 3 {
+        assert_eq!(bypassctl(&daemon.path, &["show", "files"]).status.code(), Some(0));
+        others += u32::from(daemon.fleet.scene().reloaded > 0);
+        assert!(!reload.is_finished() || begun.elapsed() >= go_on);
+    }
+    assert_eq!(reload.join().unwrap(), Some(0));
 }
 
 #[test]

@@ -67,6 +67,22 @@ fn a_signal_lets_transfers_finish_and_ends_with_success() {
 }
 
 #[test]
+fn a_hold_is_resumed_and_the_run_goes_on() {
+    let fleet = Arc::new(FakeFleet::new(0));
+    let (orders, run) = start(&fleet, Duration::ZERO);
+    orders.send(Order::Hold).unwrap();
+    until(|| fleet.scene().drained == 1);
+    thread::sleep(Duration::from_millis(60));
+    assert_eq!(fleet.scene().stopped, 0, "nothing is running, and it stays");
+    orders.send(Order::Resume).unwrap();
+    until(|| fleet.scene().resumed == 1);
+    thread::sleep(Duration::from_millis(60));
+    assert!(!run.is_finished());
+    orders.send(Order::Stop).unwrap();
+    assert_eq!(run.join().unwrap().outcome, Outcome::AsAsked);
+}
+
+#[test]
 fn the_service_manager_hears_of_ready_and_of_the_end() {
     let fleet = Arc::new(FakeFleet::new(2));
     let (orders, run) = start(&fleet, Duration::from_secs(60));

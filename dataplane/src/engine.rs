@@ -23,6 +23,7 @@ mod template;
 mod view;
 
 pub use finished::{Finished, NAME_KEPT, Refused};
+pub use generations::CATALOGUES_MAX;
 pub use interface::{ADDRESSES_MAX, Interface, LocalAddress, TooManyAddresses};
 pub use neighbours::{Neighbour, Neighbours};
 pub use outcome::{Fate, Outcome};
@@ -65,6 +66,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self { max_sessions: 64_000, max_unproven: 16_384, max_unproven_per_address: 256, errors_per_second: 1_000 }
     }
+}
+
+/// What may change while an engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How transfers are run; their sizes and windows are those that they began with.
+    pub policy: Policy,
+    /// Limits of the worker; `max_sessions` has no effect, for the memory of the sessions is allocated.
+    pub limits: Limits,
 }
 
 /// Who answers what is not TFTP.
@@ -403,9 +413,18 @@ impl Engine {
         self.steering = (self.share.workers > 1).then_some(steering);
     }
 
-    /// New requests are ignored from now on; running transfers go on.
-    pub fn drain(&mut self) {
-        self.draining = true;
+    /// Whether new requests are ignored from now on; running transfers go on either way.
+    #[cold]
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Goes by other terms from now on.
+    #[cold]
+    pub fn set_terms(&mut self, terms: &Terms) {
+        self.policy = terms.policy;
+        self.limits = Limits { max_sessions: self.limits.max_sessions, ..terms.limits };
+        self.errors.set_rate(terms.limits.errors_per_second);
     }
 
     /// Sessions that still want to send something or wait for an answer.
@@ -429,6 +448,12 @@ impl Engine {
         // What they wait for is of the old one.
         self.parked.settle_all(Standing::Ready);
         Ok(())
+    }
+
+    /// Catalogues that it still has, the current one included.
+    #[must_use]
+    pub fn catalogues(&self) -> usize {
+        self.generations.count()
     }
 
     /// A catalogue that no transfer reads any more and whose arena `may_go`, since a port that it was lent to has given it back; to

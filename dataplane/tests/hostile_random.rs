@@ -190,7 +190,7 @@ impl World {
                 }
             }
             Op::Drain => {
-                self.bench.lane.engine_mut().drain();
+                self.bench.lane.engine_mut().set_draining(true);
                 self.draining = true;
             }
         }

@@ -299,7 +299,7 @@ fn a_draining_appliance_ignores_requests_and_finishes_what_runs() {
     let (mut bench, bystander) = setup();
     let unproven = Peer::v4(2, MALICE);
     let (tid, _) = unproven.open(&mut bench, "file", &[]);
-    bench.lane.engine_mut().drain();
+    bench.lane.engine_mut().set_draining(true);
     for request in [unproven.request("file", &[]), unproven.request("empty", &[]), Peer::v4(3, 1).request("file", &[])]
     {
         bench.expect_silence(&request, Outcome::Draining);

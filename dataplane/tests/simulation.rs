@@ -5,10 +5,12 @@
 mod lab;
 
 use dataplane::port::faults::FaultRates;
+use dataplane::port::memory::MemoryFrame;
 use dataplane::random::{Random, Seed};
+use dataplane::time::Instant;
 use lab::client::{Client, Habits};
 use lab::frames::Host;
-use lab::network::{Link, Network};
+use lab::network::{Link, Network, Station};
 use lab::{Bench, Setup, catalogue, content};
 
 const SEEDS: u64 = 1_000;
@@ -216,4 +218,84 @@ fn a_transfer_keeps_the_generation_that_it_began_with() {
     assert_eq!(&payload[4..], &old[512..1_024]);
     network.bench.exchange(&Host::v4(3).datagram(3_000, tid, &[0, 5, 0, 0]));
     assert!(network.bench.lane.take_unread_catalogue().is_some());
+}
+
+/// A bench whose files become the next version every so often, as under an operator who reloads all the time.
+struct Reloading {
+    bench: Bench,
+    version: u32,
+    next_us: u64,
+    /// Times that there was no place for another generation.
+    full: u32,
+}
+
+const RELOAD_US: u64 = 7_000;
+
+fn of_version(version: u32) -> Vec<(&'static str, Vec<u8>)> {
+    // Sizes change too, and so do the places in memory.
+    let len = 20_000 + version as usize % 13 * 1_111;
+    vec![("a", content(len, version as u8)), ("b", content(700, version as u8)), ("c", content(3 * len, version as u8))]
+}
+
+impl Station for Reloading {
+    fn now(&self) -> Instant {
+        self.bench.now
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.bench.now = now;
+    }
+
+    fn deliver(&mut self, bytes: &[u8]) {
+        self.bench.deliver(bytes);
+    }
+
+    fn poll(&mut self) -> Vec<MemoryFrame> {
+        if self.bench.now.micros() >= self.next_us {
+            self.next_us = self.bench.now.micros() + RELOAD_US;
+            while self.bench.lane.take_unread_catalogue().is_some() {}
+            match self.bench.lane.install(catalogue(self.version + 1, &of_version(self.version + 1))) {
+                Ok(()) => self.version += 1,
+                Err(_) => self.full += 1,
+            }
+        }
+        self.bench.poll()
+    }
+}
+
+#[test]
+fn no_transfer_mixes_versions_however_often_the_files_change() {
+    let mut setup = Setup { ring_len: 64, ..Setup::default() };
+    setup.faults = FaultRates { loss: 20, duplication: 20, reordering: 20, ..FaultRates::default() };
+    let bench = Bench::new(&setup, catalogue(1, &of_version(1)));
+    let station = Reloading { bench, version: 1, next_us: RELOAD_US, full: 0 };
+    let mut network = Network::new(station, Vec::new(), Link::default(), 11);
+    let mut versions = std::collections::BTreeSet::new();
+    for round in 0..40_u16 {
+        let oldest = network.bench.version;
+        network.clients = (0..12_u16)
+            .map(|number| {
+                let name = ["a", "b", "c"][usize::from(number % 3)];
+                let options: &[(&str, &str)] =
+                    if number % 2 == 0 { &[("blksize", "1400"), ("windowsize", "8")] } else { &[] };
+                let host = Host::v4(2 + (round * 12 + number) as u8 % 200);
+                Client::new(host, 2_000 + round * 12 + number, name, "octet", options, Habits::default())
+            })
+            .collect();
+        network.run(600, "reloads");
+        for (number, client) in network.clients.iter().enumerate() {
+            assert_eq!(client.outcome, Some(Ok(())), "round {round}, client {number}");
+            let version =
+                (oldest..=network.bench.version).find(|&version| of_version(version)[number % 3].1 == client.received);
+            versions.insert(version.unwrap_or_else(|| panic!("round {round}, client {number}: of no one version")));
+        }
+    }
+    let Reloading { mut bench, version, full, .. } = network.bench;
+    println!("{version} versions installed, {} of them fetched, {full} times without a place", versions.len());
+    assert!(version > 100 && versions.len() > 20, "{version} versions, {} fetched", versions.len());
+    bench.lane.port_mut().heal();
+    bench.pass_ms(120_000);
+    while bench.lane.take_unread_catalogue().is_some() {}
+    assert_eq!(bench.lane.engine().catalogues(), 1, "only the current one is left");
+    bench.assert_accounted();
 }

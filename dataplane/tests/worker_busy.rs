@@ -8,7 +8,7 @@ use dataplane::port::memory::{MemoryFrame, MemoryPool};
 use dataplane::port::{Backlog, Burst, Pool, Port};
 use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::time::Instant;
-use dataplane::worker::{Lane, LaneCounters, Neighbourhood, StopFlag, Worker, WorkerStatus, mailbox};
+use dataplane::worker::{DrainFlag, Lane, LaneCounters, Neighbourhood, StopFlag, Worker, WorkerStatus, mailbox};
 use lab::{Setup, catalogue, content, engine};
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ fn run(turns: &[(u64, bool)]) -> Arc<WorkerStatus> {
     let worker = Worker {
         lanes: vec![lane],
         mailbox,
-        drain: StopFlag::new(),
+        drain: DrainFlag::new(),
         stop: stop.clone(),
         status: Arc::clone(&status),
         idle_sleep: None,

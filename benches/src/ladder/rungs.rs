@@ -13,7 +13,9 @@ use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::tftp::{Policy, Retransmission};
 use dataplane::time::{Duration, Instant};
 use dataplane::wire::{MacAddr, Sum};
-use dataplane::worker::{Attachment, Lane, LaneCounters, Neighbourhood, Pace, StopFlag, Worker, WorkerStatus, mailbox};
+use dataplane::worker::{
+    Attachment, DrainFlag, Lane, LaneCounters, Neighbourhood, Pace, StopFlag, Worker, WorkerStatus, mailbox,
+};
 use std::sync::Arc;
 
 /// Sessions from which on one core cannot come back to each of them within the usual shortest wait: whoever serves so many
@@ -261,7 +263,7 @@ impl Full {
         let worker = Worker {
             lanes: vec![lane],
             mailbox,
-            drain: StopFlag::new(),
+            drain: DrainFlag::new(),
             stop: StopFlag::new(),
             status: Arc::new(WorkerStatus::default()),
             idle_sleep: None,

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, Mempool, QueuePair, Tsc};
-use dataplane::engine::{Answering, Engine, EngineConfig, Limits};
+use dataplane::engine::{Answering, Engine, EngineConfig, Limits, Terms};
 use dataplane::files::Catalogue;
 use dataplane::random::Seed;
 use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::tftp::{Policy, Retransmission};
 use dataplane::time::Duration as Span;
 use dataplane::worker::{
-    Attachment, KernelPath, Lane, LaneCounters, LetterBox, Neighbourhood, StopFlag, Worker, WorkerState, WorkerStatus,
-    mailbox,
+    Attachment, DrainFlag, KernelPath, Lane, LaneCounters, LetterBox, Neighbourhood, StopFlag, Worker, WorkerState,
+    WorkerStatus, mailbox,
 };
 
 use super::busy::BusyShare;
@@ -69,7 +69,7 @@ pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) idle_sleep_us: u32,
     pub(super) catalogue: Arc<Catalogue>,
-    pub(super) drain: StopFlag,
+    pub(super) drain: DrainFlag,
     pub(super) stop: StopFlag,
     pub(super) count: WorkerCount,
     /// The workers'.
@@ -101,6 +101,7 @@ pub(super) fn launch(
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
 
+    let terms = terms(plan.settings, lcores.len());
     let mut crew = Crew { handles: Vec::new(), _pools: ports.pools.clone() };
     let mut members = Vec::new();
     let mut desks = Vec::new();
@@ -114,8 +115,8 @@ pub(super) fn launch(
             let mut engine = Engine::new(
                 EngineConfig {
                     interface: port.interface.clone(),
-                    policy: policy(plan.settings),
-                    limits: limits(plan.settings, workers),
+                    policy: terms.policy,
+                    limits: terms.limits,
                     share,
                     seed: Seed(seed),
                     answering,
@@ -209,6 +210,11 @@ impl Crew {
     }
 }
 
+/// What of the settings may change while the workers run.
+pub(super) fn terms(settings: &Settings, workers: usize) -> Terms {
+    Terms { policy: policy(settings), limits: limits(settings, workers) }
+}
+
 fn policy(settings: &Settings) -> Policy {
     let (limits, timers) = (&settings.limits, &settings.timers);
     let ms = |ms: u32| Span::from_millis(ms.into());
@@ -230,8 +236,8 @@ fn policy(settings: &Settings) -> Policy {
 }
 
 /// What all workers may have together, divided among them.
-fn limits(settings: &Settings, workers: u16) -> Limits {
-    let share = |all: u32| all.div_ceil(workers.into());
+fn limits(settings: &Settings, workers: usize) -> Limits {
+    let share = |all: u32| all.div_ceil(u32::try_from(workers).unwrap_or(u32::MAX));
     Limits {
         max_sessions: share(settings.limits.max_sessions),
         max_unproven: share(settings.limits.max_unproven),

@@ -9,17 +9,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dataplane::dpdk::{Device, DeviceError, DeviceInfo};
+use dataplane::dpdk::{ArenaReach, Device, DeviceError, DeviceInfo, ReachableArena};
 use dataplane::engine::{Ending, Fate, Outcome, SessionState, SessionView, Title};
-use dataplane::files::{Catalogue, LoadReport, PageKind, Reason, escape};
+use dataplane::files::{Allowance, Catalogue, LoadReport, PageKind, Reason, escape};
 use dataplane::port::BURST;
 use dataplane::wire::MacAddr;
-use dataplane::worker::{Histogram, LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State};
+use dataplane::worker::{
+    DrainFlag, Histogram, LaneCounters, Letter, RecordRing, SessionsPage, StopFlag, WorkerState as State,
+};
 
 use super::busy::{Sample, Share};
 use super::cache::Cache;
 use super::crew::Member;
 use super::look::Look;
+use super::shelf::{Generation, Shelf};
 use crate::count::WorkerCount;
 use crate::fleet::{Fleet, PortCounters, Pulse, WorkerFailure};
 use crate::hits::{EarlierHits, Hits};
@@ -28,8 +31,10 @@ use crate::links::{self, PortLink};
 use crate::metrics::{Durations, LaneSnapshot};
 use crate::protocol::{Core, Mempool, PortInfo, PortXstats, Version};
 use crate::protocol::{
-    Drop, Drops, FileEntry, Files, Latencies, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+    Drop, Drops, FileEntry, Files, Latencies, Link, PortStats, Refusal, Reloaded, Session, Sessions, Stats, Worker,
+    WorkerState, Workers,
 };
+use crate::reload::ReloadQueue;
 use crate::taps::LookingOn;
 use crate::transfer_log::Source;
 
@@ -41,6 +46,7 @@ const PAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A port, as control keeps it.
 pub(super) struct LivePort {
+    reach: ArenaReach,
     pub(super) device: Mutex<Device>,
     pub(super) info: DeviceInfo,
     pub(super) mac: MacAddr,
@@ -50,7 +56,8 @@ pub(super) struct LivePort {
 
 impl LivePort {
     pub(super) fn new(device: Device, info: DeviceInfo, mac: MacAddr, mtu: u16) -> Self {
-        Self { device: Mutex::new(device), info, mac, mtu, link_losses: AtomicU64::new(0) }
+        let reach = device.arena_reach();
+        Self { reach, device: Mutex::new(device), info, mac, mtu, link_losses: AtomicU64::new(0) }
     }
 
     fn link(&self) -> Option<Link> {
@@ -62,6 +69,11 @@ impl LivePort {
     fn hint_link_changes(&self, hint: &Arc<OwnedFd>) -> Result<(), DeviceError> {
         let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         device.hint_link_changes(Arc::clone(hint))
+    }
+
+    pub(super) fn reach(&self, catalogue: &Catalogue) -> Option<ReachableArena> {
+        // Without the device's lock: pinning pages takes a while, and others only want to look.
+        self.reach.open(catalogue.arena())
     }
 
     fn stats(&self) -> PortStats {
@@ -94,11 +106,13 @@ impl LivePort {
 pub(super) struct LiveFleet {
     pub(super) members: Vec<Member>,
     pub(super) ports: Vec<LivePort>,
-    pub(super) catalogue: Arc<Catalogue>,
-    pub(super) report: LoadReport,
+    pub(super) shelf: Shelf,
+    pub(super) reloads: ReloadQueue,
     pub(super) cache: Cache,
+    /// What the files may take, as it was at the start.
+    pub(super) allowance: Allowance,
     pub(super) count: WorkerCount,
-    pub(super) drain: StopFlag,
+    pub(super) drain: DrainFlag,
     pub(super) stop: StopFlag,
     pub(super) look: Look,
     pub(super) started: Instant,
@@ -109,6 +123,12 @@ pub(super) struct LiveFleet {
 }
 
 impl LiveFleet {
+    /// A catalogue that is to be served, made reachable for the ports' devices: that takes a while, which is not the workers' to wait.
+    pub(super) fn generation(&self, catalogue: Arc<Catalogue>, report: LoadReport) -> Generation {
+        let reach = self.ports.iter().filter_map(|port| port.reach(&catalogue)).collect();
+        Generation::new(catalogue, report, reach)
+    }
+
     fn lanes(&self) -> impl Iterator<Item = &LaneCounters> + Clone {
         self.members.iter().flat_map(|member| &member.counters).map(|counters| &**counters)
     }
@@ -177,8 +197,9 @@ impl LiveFleet {
     }
 
     fn describe(&self, worker: u16, view: &SessionView) -> Session {
-        let current = view.generation == Some(self.catalogue.generation());
-        let file = if current { escape(self.catalogue.file(view.file).name()).to_string() } else { "-".to_owned() };
+        // Whatever a session reads is on the shelf, unless it ended while we looked.
+        let catalogue = view.generation.and_then(|generation| self.shelf.find(generation));
+        let file = catalogue.map_or("-".to_owned(), |catalogue| escape(catalogue.file(view.file).name()).to_string());
         let blksize = u64::from(view.blksize);
         let stream_bytes = view.stream_bytes.unwrap_or_default();
         Session {
@@ -360,40 +381,36 @@ impl Fleet for LiveFleet {
     }
 
     fn files(&self, limit: usize) -> Files {
+        let (catalogue, report) = (self.shelf.current(), self.shelf.report());
         let left_out = Reason::ALL
             .into_iter()
-            .map(|reason| (reason.to_string(), self.report.left_out(reason)))
+            .map(|reason| (reason.to_string(), report.left_out(reason)))
             .filter(|(_, count)| *count > 0)
             .collect();
         // A panic of another reader leaves the numbers as they were.
         let earlier = self.earlier_hits.lock().unwrap_or_else(PoisonError::into_inner);
         let residents = self.cache.residents();
-        let generation = self.catalogue.generation();
+        let generation = catalogue.generation();
         let entry = |(name, file)| {
-            let Hits { hits, bytes: served_bytes } = earlier.of(&self.catalogue, file);
+            let Hits { hits, bytes: served_bytes } = earlier.of(&catalogue, file);
             FileEntry {
                 name: escape(name).to_string(),
-                bytes: self.catalogue.file(file).len(),
+                bytes: catalogue.file(file).len(),
                 hits,
                 served_bytes,
-                resident: !self.catalogue.is_absent(file) || residents.contains(&Title { generation, file }),
+                resident: !catalogue.is_absent(file) || residents.contains(&Title { generation, file }),
             }
         };
-        let list: Vec<FileEntry> = self.catalogue.names().take(limit).map(entry).collect();
+        let list: Vec<FileEntry> = catalogue.names().take(limit).map(entry).collect();
         Files {
-            generation: self.catalogue.generation().0.into(),
-            files: self.catalogue.file_count() as u64,
-            bytes: self.catalogue.total_bytes(),
+            generation: catalogue.generation().0.into(),
+            files: catalogue.file_count() as u64,
+            bytes: catalogue.total_bytes(),
             left_out,
-            page_kind: match self.catalogue.page_kind() {
-                PageKind::Huge2M => "huge_2m",
-                PageKind::Transparent => "transparent",
-                PageKind::Ordinary => "ordinary",
-            }
-            .to_owned(),
-            truncated: self.catalogue.names().nth(list.len()).is_some(),
+            page_kind: page_kind_name(catalogue.page_kind()).to_owned(),
+            truncated: catalogue.names().nth(list.len()).is_some(),
             list,
-            cache: self.cache.show(&self.catalogue, self.cache.counts(self.lanes())),
+            cache: self.cache.show(&catalogue, self.cache.counts(self.lanes())),
         }
     }
 
@@ -484,6 +501,14 @@ impl Fleet for LiveFleet {
         self.drain.raise();
     }
 
+    fn end_drain(&self) {
+        self.drain.lower();
+    }
+
+    fn reload(&self) -> Result<Reloaded, Refusal> {
+        self.reloads.ask(|| self.stop.is_raised())
+    }
+
     fn stop(&self) {
         self.stop.raise();
     }
@@ -507,5 +532,14 @@ impl Fleet for LiveFleet {
 
     fn running_workers(&self) -> usize {
         self.count.get()
+    }
+}
+
+/// As programs know it.
+pub(super) const fn page_kind_name(kind: PageKind) -> &'static str {
+    match kind {
+        PageKind::Huge2M => "huge_2m",
+        PageKind::Transparent => "transparent",
+        PageKind::Ordinary => "ordinary",
     }
 }

@@ -1,8 +1,10 @@
 //! The content root into memory, with progress for people.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use dataplane::files::{self, GenerationId, LoadError, LoadOptions, Loaded, NameOptions, Phase};
+use dataplane::files::{
+    self, Allowance, Catalogue, GenerationId, LoadError, LoadOptions, Loaded, NameOptions, Phase, Reload,
+};
 
 use super::cache;
 use crate::eal_args::{EalPlan, Memory};
@@ -10,14 +12,12 @@ use crate::notice::say;
 use crate::progress::LoadProgress;
 use crate::settings::Settings;
 
-/// Loads what `settings` name, as far as it fits, and says on standard error what was loaded and what was left out. Also returns the
-/// budget, in bytes.
-pub(super) fn load(settings: &Settings, eal: &EalPlan) -> Result<(Loaded, u64), LoadError> {
+/// Loads what `settings` name, as far as it fits, and says on standard error what was loaded and what was left out. Also returns how
+/// much that is.
+pub(super) fn load(settings: &Settings, eal: &EalPlan) -> Result<(Loaded, Allowance), LoadError> {
     let (allowance, line) = cache::allowance(&settings.files, eal);
     say(line);
-    let names = NameOptions { backslash: settings.names.backslash, fold_case: settings.names.fold_case };
-    let options =
-        LoadOptions { hugepages: eal.memory == Memory::Huge, names, generation: GenerationId(1), threads: None };
+    let options = options(settings, eal.memory, 1);
     let started = Instant::now();
     let mut shown: Option<LoadProgress> = None;
     let loaded = files::load_within(&settings.root, &options, &allowance, &mut |progress| {
@@ -34,5 +34,31 @@ pub(super) fn load(settings: &Settings, eal: &EalPlan) -> Result<(Loaded, u64), 
     let Loaded { catalogue, report, library } = &loaded;
     say(format_args!("{}: {report} ({:.2} s)", settings.root.display(), started.elapsed().as_secs_f64()));
     cache::describe(&settings.files, catalogue, report, library.pinned_cost()).iter().for_each(say);
-    Ok((loaded, allowance.budget_bytes))
+    Ok((loaded, allowance))
+}
+
+/// Loads beside `previous` what has changed since; says nothing and shows no progress.
+pub(super) fn reload(
+    settings: &Settings,
+    memory: Memory,
+    allowance: &Allowance,
+    generation: u32,
+    previous: &Catalogue,
+) -> Result<Reload, LoadError> {
+    files::reload(&settings.root, &options(settings, memory, generation), allowance, previous, &mut |_| ())
+}
+
+/// How names are read.
+pub(super) const fn names(settings: &Settings) -> NameOptions {
+    NameOptions { backslash: settings.names.backslash, fold_case: settings.names.fold_case }
+}
+
+fn options(settings: &Settings, memory: Memory, generation: u32) -> LoadOptions {
+    LoadOptions {
+        hugepages: memory == Memory::Huge,
+        names: names(settings),
+        generation: GenerationId(generation),
+        began: Some(SystemTime::now()),
+        threads: None,
+    }
 }

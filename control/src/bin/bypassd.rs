@@ -39,7 +39,7 @@ fn run(args: RunArgs) -> ExitCode {
     for path in leftovers::sweep(&runtime_base, leftovers::is_alive) {
         say(format_args!("bypassd: removed {}, left by a run that was killed", path.display()));
     }
-    let (launch, _log) = match startup::begin(args, &environment, &Host::this()) {
+    let (launch, log) = match startup::begin(args, &environment, &Host::this()) {
         Ok((launch, report)) => {
             let log = Logging::start(&launch.settings.log);
             for line in report.lines(Status::Warning) {
@@ -52,7 +52,7 @@ fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(error.exit_status());
         }
     };
-    let ended = appliance::run(&launch);
+    let ended = appliance::run(&launch, Some(&log));
     // EAL leaves its directory behind, and by now it is ours no more.
     leftovers::remove_own(&runtime_base);
     match ended {

@@ -202,6 +202,7 @@ fn control_group(context: &Context<'_>) -> Vec<Verdict> {
     };
     let verdict = match group_id(group, &context.host.path("/etc/group")) {
         Ok(_) => Verdict::ok(group),
+        Err(SocketError::System { .. }) => Verdict::skipped("/etc/group cannot be read"),
         Err(error) => refused(&error),
     };
     vec![verdict]

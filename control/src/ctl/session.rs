@@ -99,7 +99,11 @@ impl Session {
     /// # Errors
     /// There was no answer, or none that can be read.
     pub fn ask(&self, words: &[String]) -> Result<RawReply, ClientError> {
-        client::ask(&self.path(), &Request { words: words.to_vec() })
+        self.ask_for(words, false)
+    }
+
+    fn ask_for(&self, words: &[String], patient: bool) -> Result<RawReply, ClientError> {
+        client::ask(&self.path(), &Request { words: words.to_vec() }, patient)
     }
 
     /// Says one line of words and shows what comes of it.
@@ -148,7 +152,7 @@ impl Session {
 
     /// Asks, and complains where there is no answer that we understand.
     pub(super) fn fetch(&self, asks: Asks, words: &[String], screen: &mut Screen<'_>) -> io::Result<Option<Answer>> {
-        let value = match self.ask(words) {
+        let value = match self.ask_for(words, asks.patient) {
             Ok(RawReply::Ok(value)) => value,
             Ok(RawReply::Error(refusal)) => {
                 self.show_refusal(&refusal, screen)?;

@@ -215,3 +215,91 @@ fn a_drain_time_of_zero_waits_for_nobody() {
     run.order(1, TERM);
     assert_eq!(run.see(1, 3, 2), [Action::StopWorkers]);
 }
+
+#[test]
+fn a_hold_stays_until_it_is_resumed() {
+    let mut run = busy();
+    assert_eq!(run.order(1, Order::Hold), [Action::BeginDrain]);
+    assert_eq!(run.order(2, Order::Hold), [], "asked twice, held once");
+    assert_eq!(run.see(3, 0, 2), []);
+    assert_eq!(run.see(1_000_000, 0, 2), [], "neither the drain time nor idleness ends it");
+    assert_eq!(run.order(1_000_001, Order::Resume), [Action::EndDrain]);
+    assert_eq!(run.order(1_000_001, Order::Resume), [], "nothing to resume");
+    assert_eq!(run.see(1_000_002, 0, 2), [], "ready was said before");
+    assert_eq!(run.see(1_000_012, 0, 2), [Action::BeginDrain, Action::StopWorkers], "idleness counts anew");
+}
+
+#[test]
+fn a_drain_can_be_resumed_while_it_lasts() {
+    for order in [TERM, Order::Drain] {
+        let mut run = busy();
+        assert_eq!(run.order(1, order), [Action::BeginDrain]);
+        assert_eq!(run.see(2, 3, 2), []);
+        assert_eq!(run.order(3, Order::Resume), [Action::EndDrain]);
+        assert_eq!(run.see(40, 3, 2), [], "the deadline is forgotten");
+        assert_eq!(run.order(41, TERM), [Action::BeginDrain], "a signal drains again");
+        assert_eq!(run.see(70, 3, 2), []);
+        assert_eq!(run.see(71, 3, 2), [Action::StopWorkers]);
+        assert_eq!(run.order(72, Order::Resume), [], "too late");
+        assert_eq!(run.order(72, Order::Hold), []);
+        assert_eq!(run.see(73, 0, 0), [AS_ASKED]);
+    }
+}
+
+#[test]
+fn a_hold_ends_by_a_drain_a_signal_or_a_stop() {
+    for order in [TERM, Order::Drain] {
+        let mut run = busy();
+        run.order(1, Order::Hold);
+        assert_eq!(run.order(2, order), [Action::BeginDrain]);
+        assert_eq!(run.see(3, 0, 2), [Action::StopWorkers]);
+    }
+    let mut run = busy();
+    run.order(1, Order::Hold);
+    assert_eq!(run.order(2, Order::Stop), [Action::StopWorkers]);
+    assert_eq!(run.see(3, 0, 0), [AS_ASKED]);
+}
+
+#[test]
+fn a_drain_becomes_a_hold() {
+    let mut run = busy();
+    run.order(1, Order::Drain);
+    assert_eq!(run.order(2, Order::Hold), [Action::BeginDrain]);
+    assert_eq!(run.see(100, 0, 2), []);
+}
+
+#[test]
+fn a_hold_before_ready_keeps_the_announcement_for_later() {
+    let mut run = Run::new(POLICY);
+    assert_eq!(run.order(0, Order::Hold), [Action::BeginDrain]);
+    let draining = Event::Seen(Observation { running_workers: 2, ..Observation::default() });
+    assert_eq!(run.at(1, draining), []);
+    assert_eq!(run.order(2, Order::Resume), [Action::EndDrain]);
+    assert_eq!(run.see(3, 0, 2), [Action::AnnounceReady]);
+}
+
+#[test]
+fn a_failed_worker_ends_a_hold_for_good() {
+    let mut run = busy();
+    run.order(1, Order::Hold);
+    assert_eq!(run.at(2, seen(3, 1, &[0])), [Action::BeginDrain]);
+    assert_eq!(run.order(3, Order::Resume), []);
+    assert_eq!(run.order(3, Order::Hold), []);
+    assert_eq!(run.at(4, seen(0, 1, &[0])), [Action::StopWorkers]);
+    let mut run = busy();
+    run.order(1, Order::Hold);
+    let end = run.see(2, 3, 0);
+    assert!(matches!(end[..], [Action::StopWorkers, Action::Finish(Outcome::Failed(_))]), "{end:?}");
+}
+
+#[test]
+fn other_times_hold_from_the_next_drain_on() {
+    let mut run = busy();
+    let times = |drain| Order::Times(Times { drain: Duration::from_secs(drain), exit_when_idle: None });
+    assert_eq!(run.order(0, times(5)), []);
+    assert_eq!(run.see(100, 0, 2), [], "idleness is no reason any more");
+    run.order(101, TERM);
+    assert_eq!(run.order(102, times(50)), []);
+    assert_eq!(run.see(105, 3, 2), []);
+    assert_eq!(run.see(106, 3, 2), [Action::StopWorkers], "a deadline that runs stays");
+}

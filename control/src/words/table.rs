@@ -63,6 +63,12 @@ pub const WORDS: &[Word] = &[
         |value| serde_json::from_value(value).map(Body::Ports),
     ),
     asks(
+        Form::new(&[W("reload")], "read files and configuration again; running transfers keep theirs"),
+        |asked, _| asked.fleet.reload().map(|reloaded| Body::Reloaded(Box::new(reloaded))),
+        |value| serde_json::from_value(value).map(Body::Reloaded),
+    )
+    .patient(),
+    asks(
         Form::new(&[W("show"), W("port"), W("info"), AllOr(PORT)], "what the ports are and were given"),
         |asked, said| {
             let ports = answers::chosen(asked.fleet.port_infos(), said.short("N"), |port| port.port)?;
@@ -154,6 +160,16 @@ pub const WORDS: &[Word] = &[
         |value| serde_json::from_value(value).map(Body::Accepted),
     ),
     asks(
+        Form::new(&[W("drain"), W("hold")], "refuse new requests until `resume` or `stop`"),
+        |asked, _| answers::order(asked, Order::Hold, "refusing new requests until `resume`"),
+        |value| serde_json::from_value(value).map(Body::Accepted),
+    ),
+    asks(
+        Form::new(&[W("resume")], "take new requests again, after `drain hold` or while `drain` lasts"),
+        |asked, _| answers::resume(asked),
+        |value| serde_json::from_value(value).map(Body::Accepted),
+    ),
+    asks(
         Form::new(&[W("stop")], "end now; running transfers are cut off"),
         |asked, _| answers::order(asked, Order::Stop, "ending now"),
         |value| serde_json::from_value(value).map(Body::Accepted),
@@ -183,7 +199,7 @@ const fn asks(
     answer: fn(&Asked<'_>, &Arguments) -> Result<Body, Refusal>,
     decode: fn(serde_json::Value) -> Result<Body, serde_json::Error>,
 ) -> Word {
-    Word { form, does: Does::Asks(Asks { answer, decode }) }
+    Word { form, does: Does::Asks(Asks { answer, decode, patient: false }) }
 }
 
 /// What the daemon begins and bypassctl goes on asking for.
@@ -193,10 +209,20 @@ const fn follows(
     decode: fn(serde_json::Value) -> Result<Body, serde_json::Error>,
     local: Local,
 ) -> Word {
-    Word { form, does: Does::Follows(Asks { answer, decode }, local) }
+    Word { form, does: Does::Follows(Asks { answer, decode, patient: false }, local) }
 }
 
 /// What bypassctl does.
 const fn local(form: Form, local: Local) -> Word {
     Word { form, does: Does::Local(local) }
+}
+
+impl Word {
+    /// One whose answer may take as long as it takes.
+    const fn patient(self) -> Self {
+        match self.does {
+            Does::Asks(asks) => Self { does: Does::Asks(Asks { patient: true, ..asks }), ..self },
+            Does::Follows(..) | Does::Local(_) => self,
+        }
+    }
 }

@@ -43,7 +43,8 @@ fn an_error_names_the_first_wrong_word_and_what_is_known_there() {
         ("show port stats", "something is missing after `show port stats`", "known here: all, N"),
         ("show port stats x", "unknown word `x` after `show port stats`", "known here: all, N"),
         ("show port stats 65536", "unknown word `65536` after `show port stats`", "known here: all"),
-        ("drain now", "`now` is too much after `drain`", "say only `drain`"),
+        ("stop now", "`now` is too much after `stop`", "say only `stop`"),
+        ("drain holt", "unknown word `holt` after `drain`", "did you mean `hold`?"),
         ("show port stats all 1", "`1` is too much after `show port stats all`", "say only `show port stats all`"),
         ("show\u{1b}[2J", "unknown word `show\\u{1b}[2J`", "known here"),
         (

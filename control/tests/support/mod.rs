@@ -1,11 +1,13 @@
 //! A fleet that only pretends, so that everything above the seam can be driven without a dataplane.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use control::fleet::{Fleet, Pulse, WorkerFailure};
 use control::metrics::{Durations, LaneSnapshot};
 use control::protocol::{
-    Drop, Drops, FileEntry, Files, Link, PortStats, Session, Sessions, Stats, Worker, WorkerState, Workers,
+    Drop, Drops, FileEntry, Files, Link, PortStats, Refusal, RefusalCode, Reloaded, Session, Sessions, Stats, Worker,
+    WorkerState, Workers,
 };
 use dataplane::engine::{Ending, Outcome};
 
@@ -17,6 +19,11 @@ pub(crate) struct Scene {
     pub(crate) running_workers: usize,
     pub(crate) failed: Vec<WorkerFailure>,
     pub(crate) drained: u32,
+    pub(crate) resumed: u32,
+    /// Whether reloads fail.
+    pub(crate) root_is_gone: bool,
+    pub(crate) reloaded: u32,
+    pub(crate) reload_takes: Duration,
     pub(crate) stopped: u32,
     /// Workers end as soon as they are told to.
     pub(crate) obedient: bool,
@@ -159,6 +166,20 @@ impl Fleet for FakeFleet {
 
     fn begin_drain(&self) {
         self.change(|scene| scene.drained += 1);
+    }
+
+    fn end_drain(&self) {
+        self.change(|scene| scene.resumed += 1);
+    }
+
+    fn reload(&self) -> Result<Reloaded, Refusal> {
+        self.change(|scene| scene.reloaded += 1);
+        std::thread::sleep(self.scene().reload_takes);
+        if self.scene().root_is_gone {
+            let message = "the root /tftp does not exist\nhelp: create it";
+            return Err(Refusal::new(RefusalCode::NotDone, message, "generation 1 is still served"));
+        }
+        Ok(Reloaded { generation: 2, renewed: true, files: 1, added: 1, ..Reloaded::default() })
     }
 
     fn stop(&self) {

@@ -17,7 +17,7 @@ use dpdk_sys as sys;
 use super::dma::DmaDevice;
 use super::eal::{Eal, EalGuard, SocketId};
 use super::error::{DeviceError, Errno};
-use super::loan::{Loans, Reach, Terms, WhyCopied, ZeroCopy};
+use super::loan::{ArenaReach, Loans, Reach, Terms, WhyCopied, ZeroCopy};
 use super::mempool::Mempool;
 use super::queue::{QueueId, QueuePair, receive_burst};
 use crate::port::{BURST, Burst};
@@ -380,6 +380,12 @@ impl Device {
     #[must_use]
     pub fn zero_copy(&self) -> ZeroCopy {
         self.inner.terms.outcome()
+    }
+
+    /// What makes arenas reachable for the device, to be used without it.
+    #[must_use]
+    pub fn arena_reach(&self) -> ArenaReach {
+        ArenaReach { terms: Arc::clone(&self.inner.terms), guard: Arc::clone(&self.inner.claim.guard) }
     }
 
     /// Its MAC address.

@@ -120,6 +120,35 @@ impl Terms {
     }
 }
 
+/// Makes arenas reachable for one device ahead of the loans to its queues, which then cost nothing.
+#[derive(Clone, Debug)]
+pub struct ArenaReach {
+    pub(super) terms: Arc<Terms>,
+    pub(super) guard: Arc<EalGuard>,
+}
+
+impl ArenaReach {
+    /// Maps an arena for the device; `None` where loans cost nothing anyway, or where it cannot be done, as
+    /// [`Device::zero_copy`](super::Device::zero_copy) tells once it is lent. Slow: it pins all pages. Kept until the loans are over, it
+    /// spares the workers the end of it, too.
+    #[must_use]
+    pub fn open(&self, arena: &Arc<Arena>) -> Option<ReachableArena> {
+        let Terms { zero_copy, dma, .. } = &*self.terms;
+        let device = dma.filter(|_| matches!(zero_copy, ZeroCopy::From(_)) && !arena.mapping().is_empty())?;
+        let mapping = DmaMapping::new(arena, device).ok()?;
+        Some(ReachableArena { _mapping: mapping, _arena: Arc::clone(arena), _guard: Arc::clone(&self.guard) })
+    }
+}
+
+/// An arena that a device can read for as long as this is there, whoever else comes and goes.
+#[derive(Debug)]
+pub struct ReachableArena {
+    /// Ends first.
+    _mapping: DmaMapping,
+    _arena: Arc<Arena>,
+    _guard: Arc<EalGuard>,
+}
+
 /// One arena on loan to one queue.
 #[derive(Debug)]
 pub(super) struct Loan {

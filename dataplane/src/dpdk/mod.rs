@@ -28,7 +28,7 @@ pub use device::{
 pub use eal::{BUILT_VERSION, Eal, SocketId, driver_directory, running_version};
 pub use error::{DeviceError, EalError, Errno, LaunchError, PoolError, RssError};
 pub use lcore::{LcoreHandle, LcoreId, WorkerPanic, panic_message};
-pub use loan::{WhyCopied, ZeroCopy};
+pub use loan::{ArenaReach, ReachableArena, WhyCopied, ZeroCopy};
 pub use mbuf::{Mbuf, Segments};
 pub use mempool::Mempool;
 pub use queue::{QueueId, QueuePair, RxQueue, TxQueue};

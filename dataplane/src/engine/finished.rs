@@ -1,10 +1,11 @@
 //! A transfer that has just ended, and a request that was just refused, as the worker may ask about them: by reference, nothing is
 //! worked out that nobody wants to know.
 
-use super::generations::{Generations, Source};
+use super::Engine;
+use super::generations::Source;
 use super::output::Ending;
 use crate::files::FileTally;
-use crate::session::{Client, Session};
+use crate::session::{Client, Session, SlotId};
 use crate::tftp::ErrorCode;
 use crate::time::{Duration, Instant};
 use core::net::IpAddr;
@@ -14,15 +15,17 @@ use core::net::IpAddr;
 pub struct Finished<'a> {
     pub(super) ending: Ending,
     pub(super) now: Instant,
-    pub(super) session: &'a Session,
-    pub(super) generations: &'a Generations,
-    pub(super) server: (IpAddr, u16),
-    pub(super) worker: u16,
-    pub(super) repeats: u16,
+    pub(super) engine: &'a Engine,
+    pub(super) slot: SlotId,
     pub(super) error: Option<(u16, &'a [u8])>,
 }
 
 impl<'a> Finished<'a> {
+    #[inline]
+    fn session(&self) -> &'a Session {
+        self.engine.table.get(self.slot)
+    }
+
     /// How it ended.
     #[must_use]
     pub const fn ending(&self) -> Ending {
@@ -31,71 +34,72 @@ impl<'a> Finished<'a> {
 
     /// Whom it served.
     #[must_use]
-    pub const fn client(&self) -> Client {
-        self.session.client()
+    pub fn client(&self) -> Client {
+        self.session().client()
     }
 
     /// Our address and TID.
     #[must_use]
-    pub const fn server(&self) -> (IpAddr, u16) {
-        self.server
+    pub fn server(&self) -> (IpAddr, u16) {
+        (self.engine.interface.address(self.session().local()), self.engine.table.tid(self.slot))
     }
 
     /// The file's own name, whatever alias the client asked for. Escape it before printing.
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
-        let (catalogue, file) = self.generations.open(Source::of(self.session));
+        let (catalogue, file) = self.engine.generations.open(Source::of(self.session()));
         catalogue.file(file).name()
     }
 
     /// Bytes of the stream: for netascii more than the file has.
     #[must_use]
     pub fn stream_bytes(&self) -> u64 {
-        let (catalogue, file) = self.generations.open(Source::of(self.session));
-        catalogue.stream_len(file, self.session.transfer.is_netascii())
+        let session = self.session();
+        let (catalogue, file) = self.engine.generations.open(Source::of(session));
+        catalogue.stream_len(file, session.transfer.is_netascii())
     }
 
     /// Bytes of the stream that the client acknowledged.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let transfer = &self.session.transfer;
+        let transfer = &self.session().transfer;
         (u64::from(transfer.acked()) * u64::from(transfer.blksize())).min(self.stream_bytes())
     }
 
     /// From the burst that brought the request to the one, or the timer, that brought the end. Modulo 19 hours.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        self.session.transfer.age(self.now)
+        self.session().transfer.age(self.now)
     }
 
     /// Blocks that went out more than once; 65535 stands for more, too.
     #[must_use]
-    pub const fn blocks_again(&self) -> u16 {
-        self.repeats
+    pub fn blocks_again(&self) -> u16 {
+        self.engine.table.repeats(self.slot)
     }
 
     /// Deadlines that passed without an answer; 127 stands for more, too.
     #[must_use]
-    pub const fn timeouts(&self) -> u16 {
-        self.session.transfer.timeouts()
+    pub fn timeouts(&self) -> u16 {
+        self.session().transfer.timeouts()
     }
 
     /// Bytes in a block.
     #[must_use]
-    pub const fn blksize(&self) -> u16 {
-        self.session.transfer.blksize()
+    pub fn blksize(&self) -> u16 {
+        self.session().transfer.blksize()
     }
 
     /// Blocks in a window.
     #[must_use]
-    pub const fn window(&self) -> u8 {
-        self.session.transfer.window()
+    pub fn window(&self) -> u8 {
+        self.session().transfer.window()
     }
 
     /// Whether it was in netascii mode.
     #[must_use]
-    pub const fn is_netascii(&self) -> bool {
-        self.session.transfer.is_netascii()
+    pub fn is_netascii(&self) -> bool {
+        self.session().transfer.is_netascii()
     }
 
     /// Code and text of the client's ERROR, where that was the end. Escape it before printing.
@@ -107,7 +111,7 @@ impl<'a> Finished<'a> {
     /// Where this worker counts for the file.
     #[must_use]
     pub fn tally(&self) -> Option<&'a FileTally> {
-        self.generations.tally(self.worker, Source::of(self.session))
+        self.engine.generations.tally(self.engine.share.index.0, Source::of(self.session()))
     }
 }
 

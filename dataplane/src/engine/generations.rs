@@ -7,8 +7,8 @@ use crate::session::{GENERATION_NUMBERS, GENERATIONS, ON_SHELF, Session};
 use crate::time::Instant;
 use std::sync::Arc;
 
-/// Catalogues alive at a time. A new one is refused while all others still have readers.
-const LIVE: usize = GENERATIONS;
+/// Catalogues alive at a time in one engine. A new one is refused while all others still have readers.
+pub const CATALOGUES_MAX: usize = GENERATIONS;
 
 /// Numbered places for catalogues, with the count of their readers in this worker. A session whose place is empty reads from the
 /// shelf: finding that out costs the way from an ACK to its DATA nothing.
@@ -46,7 +46,7 @@ impl Generations {
 
     /// New transfers read `catalogue` from now on. Gives it back when there is no place for it yet.
     pub(super) fn install(&mut self, catalogue: Arc<Catalogue>) -> Result<(), Arc<Catalogue>> {
-        match (0_u8..).zip(&self.places[..LIVE]).find(|(_, place)| place.is_none()) {
+        match (0_u8..).zip(&self.places[..CATALOGUES_MAX]).find(|(_, place)| place.is_none()) {
             Some((place, _)) => {
                 self.places[usize::from(place)] = Some(catalogue);
                 self.current = place;
@@ -64,6 +64,11 @@ impl Generations {
             let unread = generation != current && readers == 0 && place.is_some();
             if unread && may_go(generation) { place.take() } else { None }
         })
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.places.iter().flatten().count()
     }
 
     /// The memory of a generation that is there.

@@ -32,6 +32,11 @@ impl ErrorBudget {
         Self { seed, per_second, buckets: vec![full; BUCKETS].into() }
     }
 
+    /// Another rate from now on.
+    pub(super) fn set_rate(&mut self, per_second: u32) {
+        self.per_second = per_second;
+    }
+
     /// Takes one token of the sender's prefix; false when there is none left.
     pub(super) fn spend(&mut self, now: Instant, sender: IpAddr) -> bool {
         let index = bucket_of(&self.seed, &prefix(sender));
@@ -137,6 +142,20 @@ mod tests {
         let much_later = Instant::from_micros(3_600_000_000);
         let spent = (0..100).filter(|_| budget.spend(much_later, ip("10.0.0.7"))).count();
         assert_eq!(spent, 20, "it never holds more");
+    }
+
+    #[test]
+    fn another_rate_holds_at_once() {
+        let mut budget = ErrorBudget::new(SEED, 1, Instant::ORIGIN);
+        let spend = |budget: &mut ErrorBudget, at_us, want| {
+            let now = Instant::from_micros(at_us);
+            assert_eq!((0..100).filter(|_| budget.spend(now, ip("10.0.0.7"))).count(), want);
+        };
+        spend(&mut budget, 0, 2);
+        budget.set_rate(10);
+        spend(&mut budget, 500_000, 5);
+        budget.set_rate(0);
+        spend(&mut budget, 5_000_000, 0);
     }
 
     #[test]

@@ -318,8 +318,10 @@ impl Engine {
     }
 
     /// The last block was acknowledged. The session stays for a while, to take late repeats (rule g), but reads no more.
+    // Not part of the way of other ACKs that bring no data.
+    #[inline(never)]
     fn finish<O: Output>(&mut self, now: Instant, slot: SlotId, out: &mut O) {
-        out.report(Event::Ended(&self.finished(now, slot, Ending::Done, None)));
+        out.report(Event::Ended(&Finished { ending: Ending::Done, now, engine: self, slot, error: None }));
         let source = Source::of(self.table.get(slot));
         self.generations.end_reading(source);
         self.timers.enlist(slot, List::Lingering);
@@ -331,6 +333,7 @@ impl Engine {
         self.end_with(now, slot, ending, None, out);
     }
 
+    #[inline(never)]
     fn end_with<O: Output>(
         &mut self,
         now: Instant,
@@ -346,32 +349,11 @@ impl Engine {
             if !session.transfer.is_proven() {
                 self.count_proven_or_gone(&session.client());
             }
-            out.report(Event::Ended(&self.finished(now, slot, ending, error)));
+            out.report(Event::Ended(&Finished { ending, now, engine: self, slot, error }));
             self.generations.end_reading(Source::of(&session));
         }
         self.timers.remove(slot);
         self.table.remove(slot);
-    }
-
-    /// What there is to say of a transfer that still has its session and its catalogue.
-    fn finished<'a>(
-        &'a self,
-        now: Instant,
-        slot: SlotId,
-        ending: Ending,
-        error: Option<(u16, &'a [u8])>,
-    ) -> Finished<'a> {
-        let session = self.table.get(slot);
-        Finished {
-            ending,
-            now,
-            session,
-            generations: &self.generations,
-            server: (self.interface.address(session.local()), self.table.tid(slot)),
-            worker: self.share.index.0,
-            repeats: self.table.repeats(slot),
-            error,
-        }
     }
 
     /// Ends all sessions because the worker ends; those that ran are reported as cut off.

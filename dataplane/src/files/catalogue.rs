@@ -13,9 +13,11 @@ use super::arena::{Arena, ArenaBuilder, ArenaError, PageKind};
 use super::index::{Full, NameIndex, Target};
 use super::name::{Name, NameOptions};
 use super::netascii::{CHUNK_U64, LineCounter, Netascii};
+use super::sources::{Mark, Sources};
 use super::sum_pass::SumPass;
 use super::sums::{SumSlots, SumTable, SumTables};
 use super::tally::{FileTally, Tallies};
+use super::version::Version;
 use crate::wire::checksum::Sum;
 
 /// Which load a catalogue came from; a reload counts up.
@@ -51,7 +53,7 @@ impl FileId {
 }
 
 /// Why something that is in the tree is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Denied {
     /// A directory.
     Directory,
@@ -165,6 +167,7 @@ pub struct Catalogue {
     names: NameOptions,
     index: NameIndex,
     files: Vec<FileEntry>,
+    sources: Sources,
     counts: Vec<u64>,
     sums: SumTables,
     arena: Arc<Arena>,
@@ -388,6 +391,7 @@ impl Catalogue {
     pub fn overhead_bytes(&self) -> usize {
         self.index.memory_bytes()
             + self.files.capacity() * size_of::<FileEntry>()
+            + self.sources.memory_bytes()
             + self.counts.capacity() * size_of::<u64>()
             + size_of_val(&*self.shelfmarks)
             + self.sums_bytes()
@@ -411,12 +415,39 @@ impl Catalogue {
         self.arena.page_kind()
     }
 
-    fn netascii(&self, id: FileId) -> Netascii<'_> {
+    /// The files that can be recognised by what they were read from: where a later change to that is sure to show.
+    pub(super) fn recognisable(&self) -> impl Iterator<Item = (Mark, FileId)> {
+        self.sources.marks().map(|(number, mark)| (mark, FileId(number)))
+    }
+
+    /// What a file read from this version is recognised by.
+    pub(super) fn mark(&self, version: &Version) -> Mark {
+        self.sources.mark(version)
+    }
+
+    /// All names, denied ones too, in the order of the walk.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (&[u8], Target)> {
+        self.index.iter()
+    }
+
+    /// Copies the sums of a file's blocks to where it begins in another arena.
+    pub(super) fn copy_sums(&self, id: FileId, to: &mut SumSlots<'_>, start: u64, place: u32) {
+        let entry = &self.files[id.as_usize()];
+        self.sums.copy_file((entry.start, entry.place, entry.len), to, (start, place));
+    }
+
+    /// The netascii counts of a file; empty when no byte of it expands.
+    pub(super) fn counts(&self, id: FileId) -> &[u64] {
         let entry = &self.files[id.as_usize()];
         let counts_start = usize::try_from(entry.counts_start).unwrap_or(usize::MAX);
         let from_start = self.counts.get(counts_start..).unwrap_or_default();
         let chunks = usize::try_from(entry.len.div_ceil(CHUNK_U64)).unwrap_or(usize::MAX).min(from_start.len());
-        Netascii::new(self.arena.bytes(entry.start, entry.start + entry.len), &from_start[..chunks])
+        &from_start[..chunks]
+    }
+
+    fn netascii(&self, id: FileId) -> Netascii<'_> {
+        let entry = &self.files[id.as_usize()];
+        Netascii::new(self.arena.bytes(entry.start, entry.start + entry.len), self.counts(id))
     }
 }
 
@@ -494,6 +525,7 @@ pub struct CatalogueBuilder {
     names: NameOptions,
     index: NameIndex,
     files: Vec<FileEntry>,
+    sources: Sources,
     counts: Vec<u64>,
     sums: SumTables,
     arena: ArenaBuilder,
@@ -518,6 +550,7 @@ impl CatalogueBuilder {
             names,
             index: NameIndex::new(names.fold_case),
             files: Vec::new(),
+            sources: Sources::new(),
             counts: Vec::new(),
             sums: SumTables::default(),
             arena: ArenaBuilder::new(capacity, hugepages)?,
@@ -549,7 +582,7 @@ impl CatalogueBuilder {
         let mut pass = SumPass::new(&mut slots, start, place, 0);
         pass.push(bytes);
         pass.finish();
-        self.add_placed(Placed { start, len: bytes.len() as u64, place }, &counts)
+        self.add_placed(Placed { start, len: bytes.len() as u64, place }, &counts, None)
     }
 
     /// Gives a file a name. The name must be normalised, and not be there already (under case folding: in any case).
@@ -580,6 +613,7 @@ impl CatalogueBuilder {
     pub fn finish(mut self) -> Result<Catalogue, ArenaError> {
         self.index.finish();
         self.files.shrink_to_fit();
+        self.sources.shrink_to_fit();
         self.counts.shrink_to_fit();
         let last = self.files[..self.files.len() - self.absent].last();
         self.sums.shrink(last.map_or(0, |file| file.start + file.len), last.map_or(0, |file| file.place));
@@ -588,6 +622,7 @@ impl CatalogueBuilder {
             names: self.names,
             index: self.index,
             files: self.files,
+            sources: self.sources,
             counts: self.counts,
             sums: self.sums,
             arena: Arc::new(self.arena.seal()?),
@@ -603,8 +638,16 @@ impl CatalogueBuilder {
     /// # Errors
     /// [`BuildError::TooManyNames`].
     pub fn add_absent(&mut self, len: u64) -> Result<FileId, BuildError> {
+        self.add_absent_of(len, None)
+    }
+
+    /// The same. `source`: what it will be read from, if it can be recognised by that.
+    ///
+    /// # Errors
+    /// [`BuildError::TooManyNames`].
+    pub(super) fn add_absent_of(&mut self, len: u64, source: Option<Version>) -> Result<FileId, BuildError> {
         let place = self.files.last().map_or(0, |file| file.place);
-        let id = self.push_file(Placed { start: NOWHERE, len, place }, u64::MAX)?;
+        let id = self.push_file(Placed { start: NOWHERE, len, place }, u64::MAX, source)?;
         self.absent += 1;
         self.absent_bytes += len;
         Ok(id)
@@ -617,21 +660,28 @@ impl CatalogueBuilder {
         (memory, self.sums.slots())
     }
 
-    /// Adds a file whose bytes and sums are where `placed` says. `counts`: what [`LineCounter`] gave for it.
+    /// Adds a file whose bytes and sums are where `placed` says. `counts`: what [`LineCounter`] gave for it. `source`: what it was
+    /// read from, if it can be recognised by that.
     ///
     /// # Errors
     /// [`BuildError::TooManyNames`].
-    pub(super) fn add_placed(&mut self, placed: Placed, counts: &[u64]) -> Result<FileId, BuildError> {
+    pub(super) fn add_placed(
+        &mut self,
+        placed: Placed,
+        counts: &[u64],
+        source: Option<Version>,
+    ) -> Result<FileId, BuildError> {
         debug_assert_eq!(self.absent, 0, "absent files are the last");
         let counts_start = if counts.is_empty() { u64::MAX } else { self.counts.len() as u64 };
         self.counts.extend_from_slice(counts);
-        self.push_file(placed, counts_start)
+        self.push_file(placed, counts_start, source)
     }
 
-    fn push_file(&mut self, placed: Placed, counts_start: u64) -> Result<FileId, BuildError> {
+    fn push_file(&mut self, placed: Placed, counts_start: u64, source: Option<Version>) -> Result<FileId, BuildError> {
         let id = FileId(u32::try_from(self.files.len()).map_err(|_| BuildError::TooManyNames)?);
         let Placed { start, len, place } = placed;
         self.files.push(FileEntry { start, len, counts_start, name: u32::MAX, place });
+        self.sources.push(source);
         self.total_bytes += len;
         Ok(id)
     }

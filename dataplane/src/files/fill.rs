@@ -14,11 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{iter, panic, thread, vec};
 
 use super::arena::FILE_ALIGN;
-use super::catalogue::{CatalogueBuilder, Placed};
-use super::read::{Content, Failure, PIECE, Room, Version, read_part, read_whole};
+use super::catalogue::{CatalogueBuilder, FileId, Placed};
+use super::read::{Content, Failure, PIECE, Room, read_part, read_whole};
 use super::report::{Phase, Progress, Reason};
+use super::reuse::Known;
 use super::scan::{Scan, SourceFile};
 use super::sums::{SumSlots, SumTable};
+use super::version::Version;
 
 /// Files from this size on are read by several threads; so is each stretch of that many bytes.
 const STRETCH: u64 = 8 << 20;
@@ -28,8 +30,19 @@ const BATCH_FILES: usize = 64;
 
 const _: () = assert!(STRETCH.is_multiple_of(PIECE as u64));
 
-/// A file where it is to stay, and its netascii counts; or why it is left out.
-pub(super) type Outcome = Result<(Placed, Vec<u64>), Reason>;
+/// A file where it is to stay.
+#[derive(Debug)]
+pub(super) struct Filled {
+    pub(super) placed: Placed,
+    /// Its netascii counts.
+    pub(super) counts: Vec<u64>,
+    pub(super) version: Version,
+    /// The file of the older catalogue that it was copied from.
+    pub(super) reused: Option<FileId>,
+}
+
+/// A file, or why it is left out.
+pub(super) type Outcome = Result<Filled, Reason>;
 
 /// Bytes of arena that the files take; `u64::MAX` when they are more than can be counted.
 pub(super) fn reserved_bytes(scan: &Scan) -> u64 {
@@ -110,17 +123,18 @@ enum Work {
 /// What came of a part.
 #[derive(Debug)]
 enum Done {
-    Files(Vec<Result<Content, Failure>>),
+    Files(Vec<Result<(Content, Option<FileId>), Failure>>),
     Stretch(Result<(Version, Vec<u64>), Failure>),
 }
 
-/// Reads all files of the scan.
+/// Reads all files of the scan but those that are `known`, which are copied.
 ///
 /// `builder` has room for their [`reserved_bytes`] and holds no files yet; `outcomes` are in the order of the scan.
 pub(super) fn fill(
     root: &OwnedFd,
     scan: &Scan,
     threads: NonZeroUsize,
+    known: Option<&Known<'_>>,
     builder: &mut CatalogueBuilder,
     progress: &mut dyn FnMut(&Progress),
 ) -> Vec<Outcome> {
@@ -133,9 +147,13 @@ pub(super) fn fill(
     meter.tell();
 
     let (memory, slots) = builder.fill(places);
-    let parts = cut(files, &starts, threads.get() > 1, memory, slots);
+    let reused: Vec<Option<FileId>> = files.iter().map(|file| known?.find_bytes(&file.version)).collect();
+    let in_stretches =
+        |number: usize| threads.get() > 1 && reused[number].is_none() && files[number].size >= 2 * STRETCH;
+    let parts = cut(files, &starts, &in_stretches, memory, slots);
     let plan: Vec<Work> = parts.iter().map(|part| part.work.clone()).collect();
-    let crew = Crew { root, files, starts: &starts, queue: Mutex::new(parts.into_iter().enumerate()) };
+    let crew =
+        Crew { root, files, starts: &starts, known, reused: &reused, queue: Mutex::new(parts.into_iter().enumerate()) };
     let done = crew.run(threads, &mut meter);
 
     let (memory, mut slots) = builder.fill(places);
@@ -152,12 +170,11 @@ fn place_of(number: usize) -> u32 {
 fn cut<'a>(
     files: &[SourceFile],
     starts: &[u64],
-    stretches: bool,
+    in_stretches: &dyn Fn(usize) -> bool,
     mut memory: &'a mut [u8],
     mut slots: SumSlots<'a>,
 ) -> Vec<Part<'a>> {
     let end_of = |number: usize| starts[number] + reservation(&files[number]);
-    let is_big = |number: usize| stretches && files[number].size >= 2 * STRETCH;
     let mut parts = Vec::new();
     let mut take = |work, start: u64, end: u64, (next_start, next_offset, next_place)| {
         let len = usize::try_from(end - start).unwrap_or(usize::MAX).min(memory.len());
@@ -169,7 +186,7 @@ fn cut<'a>(
     let mut first = 0;
     while first < files.len() {
         let start = starts[first];
-        if is_big(first) {
+        if in_stretches(first) {
             let mut offset = 0;
             while offset + STRETCH < files[first].size {
                 let work = Work::Stretch { file: first, offset };
@@ -184,7 +201,7 @@ fn cut<'a>(
             while behind < files.len()
                 && behind - first < BATCH_FILES
                 && end_of(behind) - start <= BATCH_BYTES
-                && !is_big(behind)
+                && !in_stretches(behind)
             {
                 behind += 1;
             }
@@ -201,6 +218,9 @@ struct Crew<'a> {
     root: &'a OwnedFd,
     files: &'a [SourceFile],
     starts: &'a [u64],
+    known: Option<&'a Known<'a>>,
+    /// Of each file: what it is copied from.
+    reused: &'a [Option<FileId>],
     queue: Mutex<iter::Enumerate<vec::IntoIter<Part<'a>>>>,
 }
 
@@ -249,9 +269,13 @@ impl<'a> Crew<'a> {
                     let start = self.starts[number];
                     let mut room = Room { memory: mine, start, place: place_of(number), slots: &mut slots };
                     meter.begin(file.size);
-                    let outcome = read_whole(self.root, &file.path, &mut room, &mut |bytes| meter.piece(bytes));
+                    let reused = self.reused[number];
+                    let outcome = match (self.known, reused) {
+                        (Some(known), Some(id)) => known.copy(id, file.version, &mut room),
+                        _ => read_whole(self.root, &file.path, &mut room, &mut |bytes| meter.piece(bytes)),
+                    };
                     meter.end(u64::from(!matches!(outcome, Err(Failure::NoRoom))));
-                    outcome
+                    outcome.map(|content| (content, reused))
                 };
                 Done::Files(range.map(&mut read_next).collect())
             }
@@ -279,15 +303,16 @@ fn gather(
     memory: &[u8],
     slots: &mut SumSlots<'_>,
     meter: &mut Meter<'_>,
-) -> Vec<Result<(Placed, Vec<u64>), Failure>> {
+) -> Vec<Result<Filled, Failure>> {
     let mut outcomes = Vec::with_capacity(files.len());
     let mut parts = plan.into_iter().zip(done).peekable();
     while let Some((work, done)) = parts.next() {
         match (work, done) {
             (Work::Files(range), Done::Files(contents)) => {
                 outcomes.extend(range.zip(contents).map(|(number, content)| {
-                    let Content { len, counts, .. } = content?;
-                    Ok((Placed { start: starts[number], len: len as u64, place: place_of(number) }, counts))
+                    let (Content { len, counts, version }, reused) = content?;
+                    let placed = Placed { start: starts[number], len: len as u64, place: place_of(number) };
+                    Ok(Filled { placed, counts, version, reused })
                 }));
             }
             (Work::Stretch { file, .. }, Done::Stretch(first)) => {
@@ -312,11 +337,7 @@ fn gather(
 
 /// A file from its stretches, if all are of one version: what is the same before the first and after the last cannot have changed
 /// in between.
-fn join(
-    first: Result<(Version, Vec<u64>), Failure>,
-    others: Vec<Done>,
-    placed: Placed,
-) -> Result<(Placed, Vec<u64>), Failure> {
+fn join(first: Result<(Version, Vec<u64>), Failure>, others: Vec<Done>, placed: Placed) -> Result<Filled, Failure> {
     let (version, mut counts) = first.map_err(|_| Failure::NoRoom)?;
     for done in others {
         let Done::Stretch(Ok((other, more))) = done else { return Err(Failure::NoRoom) };
@@ -332,7 +353,7 @@ fn join(
     if counts.last() == Some(&0) {
         counts.clear();
     }
-    Ok((placed, counts))
+    Ok(Filled { placed, counts, version, reused: None })
 }
 
 /// Adds up the blocks that nobody saw whole: those that end on the edge of a stretch, or go across it.
@@ -355,7 +376,7 @@ fn mend_sums(placed: Placed, memory: &[u8], slots: &mut SumSlots<'_>) {
 fn read_again(
     root: &OwnedFd,
     files: &[SourceFile],
-    firsts: Vec<Result<(Placed, Vec<u64>), Failure>>,
+    firsts: Vec<Result<Filled, Failure>>,
     memory: &mut [u8],
     slots: &mut SumSlots<'_>,
     meter: &mut Meter<'_>,
@@ -365,15 +386,15 @@ fn read_again(
     let mut limits: Vec<usize> = Vec::with_capacity(firsts.len());
     for first in firsts.iter().rev() {
         limits.push(next_start);
-        if let Ok((placed, _)) = first {
-            next_start = usize::try_from(placed.start).unwrap_or(usize::MAX);
+        if let Ok(filled) = first {
+            next_start = usize::try_from(filled.placed.start).unwrap_or(usize::MAX);
         }
     }
     let mut free_from = 0;
     let mut outcomes = Vec::with_capacity(firsts.len());
     for (number, (first, limit)) in firsts.into_iter().zip(limits.into_iter().rev()).enumerate() {
         let outcome = match first {
-            Ok(placed) => Ok(placed),
+            Ok(filled) => Ok(filled),
             Err(Failure::Left(reason)) => Err(reason),
             Err(Failure::NoRoom) => {
                 let (start, place) = (free_from as u64, place_of(number));
@@ -382,13 +403,16 @@ fn read_again(
                 let read = read_whole(root, &files[number].path, &mut room, &mut |bytes| meter.piece(bytes));
                 meter.end(1);
                 match read {
-                    Ok(Content { len, counts, .. }) => Ok((Placed { start, len: len as u64, place }, counts)),
+                    Ok(Content { len, counts, version }) => {
+                        let placed = Placed { start, len: len as u64, place };
+                        Ok(Filled { placed, counts, version, reused: None })
+                    }
                     Err(Failure::Left(reason)) => Err(reason),
                     Err(Failure::NoRoom) => Err(Reason::Changed),
                 }
             }
         };
-        if let Ok((placed, _)) = &outcome {
+        if let Ok(Filled { placed, .. }) = &outcome {
             let end = usize::try_from(placed.start + placed.len).unwrap_or(usize::MAX);
             free_from = end.next_multiple_of(FILE_ALIGN).min(memory.len());
         }
@@ -414,7 +438,7 @@ mod tests {
     }
 
     /// Reads `f` of 200 bytes in two parts, `between` which something may happen.
-    fn in_two_parts(content: &[u8; 200], between: impl FnOnce(&Path)) -> Result<(Placed, Vec<u64>), Failure> {
+    fn in_two_parts(content: &[u8; 200], between: impl FnOnce(&Path)) -> Result<Filled, Failure> {
         let dir = tempfile::tempdir().unwrap();
         let root = open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
         put(&dir.path().join("f"), content);
@@ -434,11 +458,11 @@ mod tests {
 
     #[test]
     fn parts_of_one_version_are_joined_with_their_lines() {
-        assert_eq!(in_two_parts(&[0; 200], |_| ()).unwrap().1, []);
+        assert_eq!(in_two_parts(&[0; 200], |_| ()).unwrap().counts, []);
         let mut lines = [0; 200];
         lines[199] = b'\n';
-        assert_eq!(in_two_parts(&lines, |_| ()).unwrap().1, [0, 1]);
-        assert_eq!(in_two_parts(&[b'\r'; 200], |_| ()).unwrap().1, [128, 200]);
+        assert_eq!(in_two_parts(&lines, |_| ()).unwrap().counts, [0, 1]);
+        assert_eq!(in_two_parts(&[b'\r'; 200], |_| ()).unwrap().counts, [128, 200]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use std::{fs, io, thread};
 
 use rustix::fs::{Mode, OFlags, open};
@@ -14,12 +15,14 @@ use thiserror::Error;
 
 use super::arena::ArenaError;
 use super::budget::Allowance;
-use super::catalogue::{BuildError, Catalogue, CatalogueBuilder, GenerationId};
+use super::catalogue::{BuildError, Catalogue, CatalogueBuilder, FileId, GenerationId};
 use super::fill::{fill, reserved_bytes};
 use super::name::NameOptions;
 use super::report::{LoadReport, Phase, Progress};
-use super::scan::{Found, scan};
+use super::reuse::{Changes, Fingerprint, Known};
+use super::scan::{Found, Scan, scan};
 use super::split::Split;
+use super::version::Version;
 use super::volume::Library;
 
 /// More threads than this only wait for the memory.
@@ -34,6 +37,9 @@ pub struct LoadOptions {
     pub names: NameOptions,
     /// The number of the catalogue.
     pub generation: GenerationId,
+    /// When the load begins, by the clock of the files' time stamps. Without it nothing is known of how old they are, and a later
+    /// [`reload`] reads them all again.
+    pub began: Option<SystemTime>,
     /// Threads that read, the calling one included. `None`: as many as this thread may use processors, at most eight.
     pub threads: Option<NonZeroUsize>,
 }
@@ -134,15 +140,82 @@ pub fn load_within(
     allowance: &Allowance,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Loaded, LoadError> {
+    let (root, scan, report) = look(root, options.names, progress)?;
+    Ok(build(root, scan, report, (options, allowance), None, progress)?.0)
+}
+
+/// What a reload found.
+#[derive(Debug)]
+pub enum Reload {
+    /// The tree is the one that `previous` was made from; the report is as a load would have given it.
+    Same(LoadReport),
+    /// Something is new.
+    New(Box<Loaded>, Changes),
+}
+
+/// The same as [`load_within`] beside a catalogue that was loaded before: files of the same device, inode, size, mtime and ctime are
+/// copied from its memory instead of being read, unless they had changed so shortly before they were read that the time stamps prove
+/// nothing.
+///
+/// # Errors
+/// [`LoadError`]; `previous` is as it was.
+pub fn reload(
+    root: &Path,
+    options: &LoadOptions,
+    allowance: &Allowance,
+    previous: &Catalogue,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Reload, LoadError> {
+    let (root, scan, mut report) = look(root, options.names, progress)?;
+    let known = Known::of(previous);
+    if previous.name_options() == options.names && known.is_same(&scan) {
+        let (files, bytes) = (previous.file_count() as u64, previous.total_bytes());
+        report.record(files, bytes, previous.names().count() as u64 - files, previous.page_kind());
+        report.record_reuse(files - previous.absent_count() as u64, previous.pinned_bytes());
+        return Ok(Reload::Same(report));
+    }
+    let (loaded, origins) = build(root, scan, report, (options, allowance), Some(&known), progress)?;
+    let changes = known.compare(&loaded.catalogue, &origins);
+    Ok(Reload::New(Box::new(loaded), changes))
+}
+
+/// Looks at the tree without reading a file: what a load would see.
+///
+/// # Errors
+/// [`LoadError`], when there is nothing to load from.
+pub fn fingerprint(root: &Path, names: NameOptions) -> Result<Fingerprint, LoadError> {
+    let (_, _, report) = look(root, names, &mut |_| ())?;
+    Ok(report.fingerprint())
+}
+
+/// The first pass.
+fn look(
+    root: &Path,
+    names: NameOptions,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(OwnedFd, Scan, LoadReport), LoadError> {
     let canonical = canonical_root(root)?;
     let root_fd = open_root(&canonical)?;
     let mut report = LoadReport::new();
-    let scan = scan(&canonical, options.names, &mut report, progress)?;
+    let scan = scan(&canonical, names, &mut report, progress)?;
+    report.record_tree(Fingerprint::of(&scan));
+    Ok((root_fd, scan, report))
+}
+
+/// The second pass, and what is made of it; of each file also which known one it is.
+fn build(
+    root: OwnedFd,
+    scan: Scan,
+    mut report: LoadReport,
+    (options, allowance): (&LoadOptions, &Allowance),
+    known: Option<&Known<'_>>,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<(Loaded, Vec<Option<FileId>>), LoadError> {
     let Split { now, now_numbers, later, later_numbers, names, mut homes } = Split::new(scan, options, allowance);
 
     let capacity = usize::try_from(reserved_bytes(&now)).unwrap_or(usize::MAX);
     let mut builder = CatalogueBuilder::new(options.generation, options.names, capacity, options.hugepages)?;
-    let outcomes = fill(&root_fd, &now, options.threads(), &mut builder, progress);
+    let outcomes = fill(&root, &now, options.threads(), known, &mut builder, progress);
     let files_total = now.files.len() as u64;
     progress(&Progress {
         phase: Phase::Seal,
@@ -152,15 +225,25 @@ pub fn load_within(
         bytes_total: now.bytes,
     });
 
+    let recognised = |version: Version| options.began.filter(|&began| version.is_settled(began)).map(|_| version);
+    let mut origins = Vec::with_capacity(homes.len());
+    let (mut reused_files, mut reused_bytes) = (0, 0);
     for (outcome, number) in outcomes.into_iter().zip(now_numbers) {
         homes[number] = match outcome {
-            Ok((placed, counts)) => Ok(builder.add_placed(placed, &counts)?),
+            Ok(file) => {
+                origins.push(file.reused);
+                reused_files += u64::from(file.reused.is_some());
+                reused_bytes += file.reused.map_or(0, |_| file.placed.len);
+                Ok(builder.add_placed(file.placed, &file.counts, recognised(file.version))?)
+            }
             Err(reason) => Err(reason),
         };
     }
     for (source, number) in later.iter().zip(later_numbers) {
-        homes[number] = Ok(builder.add_absent(source.size)?);
+        origins.push(known.and_then(|known| known.find(&source.version)));
+        homes[number] = Ok(builder.add_absent_of(source.size, recognised(source.version))?);
     }
+    report.record_reuse(reused_files, reused_bytes);
     let mut served_names = 0;
     for (name, found) in &names {
         match *found {
@@ -182,8 +265,8 @@ pub fn load_within(
     let catalogue = builder.finish()?;
     let files = catalogue.file_count() as u64;
     report.record(files, catalogue.total_bytes(), served_names - files, catalogue.page_kind());
-    let library = Library::new(root_fd, &catalogue, later, options.hugepages);
-    Ok(Loaded { catalogue, report, library })
+    let library = Library::new(root, &catalogue, later, options.hugepages);
+    Ok((Loaded { catalogue, report, library }, origins))
 }
 
 pub(super) fn canonical_root(root: &Path) -> Result<PathBuf, LoadError> {

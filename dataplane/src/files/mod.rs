@@ -5,7 +5,8 @@
 //! files when they are asked for.
 //!
 //! [`load`] turns a directory into an immutable [`Catalogue`] and a [`LoadReport`]; [`Name`] is what a request asks for, a
-//! [`SumTable`] gives the checksums of a file's blocks without reading them. A reload builds a second catalogue of the next [`GenerationId`] beside the first, so a transfer keeps the bytes that it began with.
+//! [`SumTable`] gives the checksums of a file's blocks without reading them. [`reload`] builds a second catalogue of the next [`GenerationId`]
+//! beside the first, so a transfer keeps the bytes that it began with, and reads from the disk only what has changed.
 
 pub mod arena;
 pub mod budget;
@@ -18,12 +19,15 @@ pub mod netascii;
 pub mod pattern;
 mod read;
 pub mod report;
+mod reuse;
 mod scan;
+mod sources;
 mod split;
 mod sum_pass;
 pub mod sums;
 pub mod survey;
 mod tally;
+mod version;
 pub mod volume;
 
 pub use arena::{Arena, ArenaBuilder, ArenaError, PageKind, available_bytes};
@@ -31,10 +35,11 @@ pub use budget::Allowance;
 pub use catalogue::{
     BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, FileView, GenerationId, Lookup,
 };
-pub use loader::{LoadError, LoadOptions, Loaded, load, load_within};
+pub use loader::{LoadError, LoadOptions, Loaded, Reload, fingerprint, load, load_within, reload};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use pattern::{Pattern, PatternError};
 pub use report::{LoadReport, Phase, Progress, Reason};
+pub use reuse::{Changes, Fingerprint};
 pub use sums::{BLOCK_SIZES, SumTable};
 pub use survey::{Survey, survey};
 pub use tally::FileTally;

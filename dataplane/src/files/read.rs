@@ -1,13 +1,13 @@
 //! Reads one file, or a part of one, into memory that it is given, and sees whether it changed meanwhile. Never maps a source file,
 //! never follows a symlink.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::{io, mem};
 
-use rustix::fs::{Advice, FileType, Mode, OFlags, ResolveFlags, Stat, fadvise, fstat, openat2};
+use rustix::fs::{Advice, FileType, Mode, OFlags, ResolveFlags, fadvise, fstat, openat2};
 use rustix::io::Errno;
 
 use super::arena::FILE_ALIGN;
@@ -16,6 +16,7 @@ use super::report::Reason;
 use super::scan::READABLE_BY_OTHERS;
 use super::sum_pass::SumPass;
 use super::sums::SumSlots;
+use super::version::Version;
 
 /// Bytes per pread: small enough that what counts and adds up the bytes finds them in the second-level cache. A multiple of what
 /// [`LineCounter`] and [`SumPass`] take at a time.
@@ -56,46 +57,6 @@ impl From<Reason> for Failure {
     }
 }
 
-/// What a change to a file changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    inode: (u64, u64),
-    len: u64,
-    modified: (i64, u64),
-    changed: (i64, u64),
-}
-
-impl Version {
-    fn of(stat: &Stat) -> Result<Self, Reason> {
-        Ok(Self {
-            inode: (stat.st_dev, stat.st_ino),
-            len: u64::try_from(stat.st_size).map_err(|_| Reason::Unreadable)?,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
-        })
-    }
-
-    /// The version that a scan saw.
-    pub(super) fn at_scan(metadata: &Metadata) -> Self {
-        let nanoseconds = |nanoseconds: i64| u64::try_from(nanoseconds).unwrap_or_default();
-        Self {
-            inode: (metadata.dev(), metadata.ino()),
-            len: metadata.len(),
-            modified: (metadata.mtime(), nanoseconds(metadata.mtime_nsec())),
-            changed: (metadata.ctime(), nanoseconds(metadata.ctime_nsec())),
-        }
-    }
-
-    pub(super) const fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether it has the bytes of `other`, read at another time. Not by the time of change, which chmod(2) and link(2) set too.
-    pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
-        (self.inode, self.len, self.modified) == (other.inode, other.len, other.modified)
-    }
-}
-
 /// The version of the file that is at this path now, if it may be served.
 pub(super) fn look_at(root: &OwnedFd, path: &Path) -> Result<Version, Reason> {
     open_to_serve(root, path).map(|(_, version)| version)
@@ -126,7 +87,7 @@ fn attempt(
     on_piece: &mut dyn FnMut(usize),
 ) -> Result<Content, Failure> {
     let (file, before) = open_to_serve(root, path)?;
-    let len = usize::try_from(before.len).map_err(|_| Failure::NoRoom)?;
+    let len = usize::try_from(before.len()).map_err(|_| Failure::NoRoom)?;
     let memory = room.memory.get_mut(..len).ok_or(Failure::NoRoom)?;
     if len > PIECE {
         // Doubles the read-ahead; only advice, so a refusal is no matter.
@@ -162,7 +123,7 @@ pub(super) fn read_part(
     let mut pass = SumPass::new(room.slots, room.start, room.place, offset);
     read_pieces(&file, offset, room.memory, &mut counter, &mut pass, on_piece)?;
     // Not `finish`: a part without lines needs its counts where another part has some.
-    if offset + room.memory.len() as u64 == before.len {
+    if offset + room.memory.len() as u64 == before.len() {
         pass.finish();
     }
     if version(&file)? == before { Ok((before, mem::take(&mut counts))) } else { Err(Reason::Changed.into()) }

@@ -5,6 +5,7 @@ use core::fmt;
 use super::arena::PageKind;
 use super::catalogue::Denied;
 use super::name::escape;
+use super::reuse::Fingerprint;
 
 /// How many paths are kept as examples per reason.
 pub const EXAMPLES_MAX: usize = 10;
@@ -132,6 +133,9 @@ pub struct LoadReport {
     bytes: u64,
     aliases: u64,
     page_kind: PageKind,
+    /// Files, and their bytes, that were taken over from an older catalogue.
+    reused: (u64, u64),
+    fingerprint: Fingerprint,
     left_out: [LeftOut; Reason::ALL.len()],
 }
 
@@ -142,6 +146,8 @@ impl LoadReport {
             bytes: 0,
             aliases: 0,
             page_kind: PageKind::Ordinary,
+            reused: (0, 0),
+            fingerprint: Fingerprint::default(),
             left_out: core::array::from_fn(|_| LeftOut::default()),
         }
     }
@@ -159,6 +165,32 @@ impl LoadReport {
         self.bytes = bytes;
         self.aliases = aliases;
         self.page_kind = page_kind;
+    }
+
+    pub(super) const fn record_reuse(&mut self, files: u64, bytes: u64) {
+        self.reused = (files, bytes);
+    }
+
+    pub(super) const fn record_tree(&mut self, fingerprint: Fingerprint) {
+        self.fingerprint = fingerprint;
+    }
+
+    /// Files among them that were taken over from an older catalogue, not read.
+    #[must_use]
+    pub const fn reused_files(&self) -> u64 {
+        self.reused.0
+    }
+
+    /// Bytes of those.
+    #[must_use]
+    pub const fn reused_bytes(&self) -> u64 {
+        self.reused.1
+    }
+
+    /// The tree as the load saw it, to be compared with a later [`fingerprint`](super::fingerprint).
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// Files served, each counted once.
@@ -209,6 +241,9 @@ impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { files, bytes, aliases, page_kind, .. } = self;
         write!(f, "{files} files, {bytes} bytes, {aliases} aliases, in {page_kind}")?;
+        if self.reused.0 > 0 {
+            write!(f, ", {} files of them not read again", self.reused.0)?;
+        }
         for reason in Reason::ALL {
             let (count, examples) = (self.left_out(reason), self.examples(reason));
             if count > 0 {

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use super::catalogue::Denied;
 use super::loader::LoadError;
 use super::name::{Name, NameError, NameOptions};
-use super::read::Version;
 use super::report::{LoadReport, Phase, Progress, Reason};
+use super::version::Version;
 
 /// The read bit for others, of a file's mode.
 pub(super) const READABLE_BY_OTHERS: u32 = 0o004;
@@ -212,7 +212,7 @@ impl Scanner<'_> {
             hash_map::Entry::Occupied(known) => *known.get(),
             hash_map::Entry::Vacant(place) => {
                 self.scan.bytes = self.scan.bytes.saturating_add(metadata.len());
-                let version = Version::at_scan(metadata);
+                let version = Version::of_metadata(metadata);
                 self.scan.files.push(SourceFile { path: relative.to_owned(), size: metadata.len(), version });
                 *place.insert(self.scan.files.len() - 1)
             }

@@ -119,6 +119,20 @@ impl SumTables {
         }
     }
 
+    /// Copies the entries of the `len` bytes long file at `start` and `place` to where it begins in another arena.
+    pub(super) fn copy_file(&self, (start, place, len): (u64, u32, u64), to: &mut SumSlots<'_>, at: (u64, u32)) {
+        for (table, entries) in SumTable::all().into_iter().zip(&self.0) {
+            let first = usize::try_from(table.entry(start, 0, place)).unwrap_or(usize::MAX);
+            let last = usize::try_from(table.entry(start, table.block_at(len), place)).unwrap_or(usize::MAX);
+            let slot = to.slot(table, at.0, 0, at.1);
+            let entries = entries.get(first..=last).unwrap_or_default();
+            if let Some(places) = to.slots[table.number()].get_mut(slot..).and_then(|run| run.get_mut(..entries.len()))
+            {
+                places.copy_from_slice(entries);
+            }
+        }
+    }
+
     /// All entries, to be filled in.
     pub(super) fn slots(&mut self) -> SumSlots<'_> {
         SumSlots { first: [0; TABLES], slots: self.0.each_mut().map(Vec::as_mut_slice) }

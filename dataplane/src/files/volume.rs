@@ -115,10 +115,12 @@ impl Library {
             return Err(VolumeError::Changed);
         }
         let placed = Placed { start: 0, len: len as u64, place: 0 };
-        builder.add_placed(placed, &counts).and_then(|id| builder.add_name(name, id)).map_err(|error| match error {
-            BuildError::Arena(error) => VolumeError::Memory(error),
-            BuildError::NoRoom { .. } | BuildError::TooManyNames => VolumeError::Unknown,
-        })?;
+        builder.add_placed(placed, &counts, None).and_then(|id| builder.add_name(name, id)).map_err(
+            |error| match error {
+                BuildError::Arena(error) => VolumeError::Memory(error),
+                BuildError::NoRoom { .. } | BuildError::TooManyNames => VolumeError::Unknown,
+            },
+        )?;
         Ok(builder.finish()?)
     }
 

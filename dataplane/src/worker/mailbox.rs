@@ -1,7 +1,7 @@
 //! Letters from control to a worker. Bounded both ways; neither side ever waits inside the poll loop.
 
 use super::tap::Taps;
-use crate::engine::{SessionView, Shelfmark, Title, Unavailable};
+use crate::engine::{SessionView, Shelfmark, Terms, Title, Unavailable};
 use crate::files::Catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ const LETTERS: usize = 16;
 pub enum Letter {
     /// Copy some sessions out.
     Sessions(SessionsPage),
+    /// Serve other files, or by other terms.
+    Renew(Renewal),
     /// Tell the link of this lane (port) who has our addresses: it was away, and the switch may be another.
     Announce {
         /// Which of the worker's lanes.
@@ -56,6 +58,36 @@ impl SessionsPage {
     pub fn ask(lane: usize, from: u32, places: usize) -> (Self, Receiver<Self>) {
         let (answer, answered) = bounded(1);
         (Self { lane, from, sessions: Vec::with_capacity(places), at_end: false, answer }, answered)
+    }
+
+    pub(super) fn reply(self) {
+        let answer = self.answer.clone();
+        // An asker that has gone takes no answer.
+        let _ = answer.try_send(self);
+    }
+}
+
+/// Files and terms to take over: all of it in all lanes, or nothing.
+///
+/// Control keeps a reference to the catalogue for as long as anybody else may have one, so that a worker never has the last: giving back
+/// the memory takes a while.
+#[derive(Debug)]
+pub struct Renewal {
+    /// Files for new transfers.
+    pub catalogue: Option<Arc<Catalogue>>,
+    /// Policy and limits.
+    pub terms: Option<Terms>,
+    /// In the answer: it was done. Otherwise a lane has no place for another generation yet.
+    pub done: bool,
+    answer: Sender<Renewal>,
+}
+
+impl Renewal {
+    /// What is to be taken over, and where the answer will be.
+    #[must_use]
+    pub fn ask(catalogue: Option<Arc<Catalogue>>, terms: Option<Terms>) -> (Self, Receiver<Self>) {
+        let (answer, answered) = bounded(1);
+        (Self { catalogue, terms, done: false, answer }, answered)
     }
 
     pub(super) fn reply(self) {

@@ -17,13 +17,16 @@ pub use counters::{BurstSizes, LaneCounters};
 pub use histogram::{HIGHEST, Histogram, SIGNIFICANT_DIGITS};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
 pub use latency::Latency;
-pub use mailbox::{Letter, LetterBox, Mailbox, SessionsPage, Shelving, TapOrder, Undeliverable, Unshelving, mailbox};
+pub use mailbox::{
+    Letter, LetterBox, Mailbox, Renewal, SessionsPage, Shelving, TapOrder, Undeliverable, Unshelving, mailbox,
+};
 pub use records::{Cut, Ended, Record, RecordRing, What};
-pub use stop::StopFlag;
+pub use stop::{DrainFlag, StopFlag};
 pub use tap::{Direction, Layer, Tap, TapFilter, TapReader, TapRecord, Taps};
 
+use crate::engine::CATALOGUES_MAX;
 use crate::port::Port;
-use crate::time::{Instant, Reading};
+use crate::time::{Duration, Instant, Reading};
 use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration as Pause;
 use std::sync::Arc;
@@ -33,6 +36,9 @@ const TURNS_PER_MAIL: u32 = 64;
 
 /// Turns without work before the worker sleeps, where it may.
 const TURNS_BEFORE_SLEEP: u32 = 256;
+
+/// Time between two looks for catalogues that nobody reads any more. Each may make a port clean its transmit ring up.
+const SWEEP_PERIOD: Duration = Duration::from_millis(1);
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,8 @@ pub struct WorkerStatus {
     /// Microseconds of the turns with a frame, each from its clock reading to the next turn's: what the work cost, where
     /// the time that the loop ran only says that it polls.
     pub busy_us: Counter,
+    /// Gauge: catalogues that the fullest of its lanes still has, of at most [`CATALOGUES_MAX`]; 0 before the first is renewed.
+    pub catalogues: Counter,
     /// The same in nanoseconds, for what one frame costs.
     pub busy_ns: Counter,
 }
@@ -93,8 +101,8 @@ pub struct Worker<P: Port> {
     pub lanes: Vec<Lane<P>>,
     /// Letters from control.
     pub mailbox: Mailbox,
-    /// Ignore new requests once it is raised.
-    pub drain: StopFlag,
+    /// Ignore new requests while it is raised.
+    pub drain: DrainFlag,
     /// Read once per turn.
     pub stop: StopFlag,
     /// Written for control.
@@ -110,6 +118,8 @@ pub struct Pace {
     turns_to_mail: u32,
     /// When the turn before began, if it had work.
     busy_since: Option<Reading>,
+    /// When to look next for catalogues that nobody reads any more; `None` while there is only the current one.
+    sweep_at: Option<Instant>,
 }
 
 impl<P: Port> Worker<P> {
@@ -152,7 +162,7 @@ impl<P: Port> Worker<P> {
         }
         if pace.turns_to_mail == 0 || work == 0 {
             pace.turns_to_mail = TURNS_PER_MAIL;
-            self.read_mail(now);
+            self.read_mail(now, pace);
         }
         pace.turns_to_mail -= 1;
         if let Some(pause) = self.idle_sleep
@@ -162,14 +172,19 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    fn read_mail(&mut self, now: Instant) {
-        if self.drain.is_raised() && self.status.state() == WorkerState::Polling {
-            self.lanes.iter_mut().for_each(|lane| lane.engine_mut().drain());
-            self.status.set_state(WorkerState::Draining);
+    fn read_mail(&mut self, now: Instant, pace: &mut Pace) {
+        match (self.drain.is_raised(), self.status.state()) {
+            (true, WorkerState::Polling) => self.set_draining(true),
+            (false, WorkerState::Draining) => self.set_draining(false),
+            _ => {}
         }
         while let Some(letter) = self.mailbox.next() {
             match letter {
                 Letter::Sessions(page) => self.answer_sessions(page, now),
+                Letter::Renew(renewal) => {
+                    self.renew(renewal);
+                    pace.sweep_at = Some(now + SWEEP_PERIOD);
+                }
                 Letter::Shelve(shelving) => self.shelve(&shelving),
                 Letter::Unshelve(unshelving) => self.unshelve(unshelving),
                 Letter::NotAvailable(title, why) => {
@@ -192,6 +207,51 @@ impl<P: Port> Worker<P> {
                 Letter::Stall(pause) => std::thread::sleep(pause),
             }
         }
+        if pace.sweep_at.is_some_and(|at| at <= now) {
+            pace.sweep_at = self.sweep().then_some(now + SWEEP_PERIOD);
+        }
+    }
+
+    #[cold]
+    fn set_draining(&mut self, draining: bool) {
+        self.lanes.iter_mut().for_each(|lane| lane.engine_mut().set_draining(draining));
+        self.status.set_state(if draining { WorkerState::Draining } else { WorkerState::Polling });
+    }
+
+    #[cold]
+    fn renew(&mut self, mut renewal: Renewal) {
+        // What nobody reads any more makes room, and the gauge is right before the answer is there.
+        self.sweep();
+        let has_room = self.lanes.iter().all(|lane| lane.engine().catalogues() < CATALOGUES_MAX);
+        renewal.done = renewal.catalogue.is_none() || has_room;
+        if renewal.done {
+            for lane in &mut self.lanes {
+                if let Some(terms) = &renewal.terms {
+                    lane.engine_mut().set_terms(terms);
+                }
+                if let Some(catalogue) = &renewal.catalogue {
+                    renewal.done &= lane.install(Arc::clone(catalogue)).is_ok();
+                }
+            }
+        }
+        self.note_catalogues();
+        renewal.reply();
+    }
+
+    /// Lets go of the catalogues that no transfer reads and no frame refers to any more; true while some are left.
+    #[cold]
+    fn sweep(&mut self) -> bool {
+        for lane in &mut self.lanes {
+            // Never the last reference: see `Renewal`.
+            while lane.take_unread_catalogue().is_some() {}
+        }
+        self.note_catalogues() > 1
+    }
+
+    fn note_catalogues(&self) -> usize {
+        let most = self.lanes.iter().map(|lane| lane.engine().catalogues()).max().unwrap_or(0);
+        self.status.catalogues.set(most as u64);
+        most
     }
 
     fn shelve(&mut self, Shelving { mark, title, volume }: &Shelving) {

@@ -1,4 +1,4 @@
-//! The global stop flag: raised once by control, read by each worker once per burst.
+//! The flags that control raises for all workers: the global stop flag, read once per burst, and the drain flag, read with the mail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[repr(align(64))]
 struct Line(AtomicBool);
 
-/// The flag. Clones share it; it is never lowered.
+/// The stop flag. Clones share it; it is never lowered.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag(Arc<Line>);
 
@@ -25,6 +25,34 @@ impl StopFlag {
     }
 
     /// Whether to end. A plain load on the machines that DPDK runs on.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.0.load(Ordering::Acquire)
+    }
+}
+
+/// The drain flag: no new requests while it is raised. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct DrainFlag(Arc<Line>);
+
+impl DrainFlag {
+    /// A lowered flag.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks all workers to take no new requests.
+    pub fn raise(&self) {
+        self.0.0.store(true, Ordering::Release);
+    }
+
+    /// Lets them take requests again.
+    pub fn lower(&self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+
+    /// Whether new requests are to be ignored.
     #[must_use]
     pub fn is_raised(&self) -> bool {
         self.0.0.load(Ordering::Acquire)

@@ -103,7 +103,6 @@ impl Cache {
     }
 
     /// Takes another catalogue. To be called before workers get it, so that what they ask for is known.
-    #[expect(dead_code, reason = "a reload calls it")]
     pub(super) fn restock(&self, stock: Stock) {
         // Gone only at the end of the process.
         let _ = self.stocks.send(stock);
