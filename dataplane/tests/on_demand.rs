@@ -10,8 +10,8 @@ use dataplane::files::{CatalogueBuilder, Denied, GenerationId, NameOptions};
 use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::time::Instant;
 use dataplane::worker::{
-    Lane, LaneCounters, Letter, LetterBox, Neighbourhood, Pace, Shelving, StopFlag, Unshelving, Worker, WorkerStatus,
-    mailbox,
+    DrainFlag, Lane, LaneCounters, Letter, LetterBox, Neighbourhood, Pace, Shelving, StopFlag, Unshelving, Worker,
+    WorkerStatus, mailbox,
 };
 use lab::client::{Client, Habits};
 use lab::frames::Host;
@@ -290,7 +290,7 @@ fn who_has_waited_for_long_has_gone() {
 fn draining_answers_nobody_who_waits() {
     let (mut bench, mut librarian) = bench();
     bench.expect_silence(&Peer::v4(2, 3_000).request("far", &[]), Outcome::RequestParked);
-    bench.lane.engine_mut().drain();
+    bench.lane.engine_mut().set_draining(true);
     librarian.bring(bench.lane.engine_mut(), librarian.title("far"));
     assert_eq!(replies(&mut bench).len(), 0);
     assert_eq!(bench.counters.parked_lost.get(), 1);
@@ -332,7 +332,7 @@ fn worker(catalogue: &Arc<dataplane::files::Catalogue>) -> (Worker<dataplane::po
     let worker = Worker {
         lanes,
         mailbox,
-        drain: StopFlag::new(),
+        drain: DrainFlag::new(),
         stop: StopFlag::new(),
         status: Arc::new(WorkerStatus::default()),
         idle_sleep: None,

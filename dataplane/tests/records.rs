@@ -341,7 +341,7 @@ fn first_data_that_answers_a_request_takes_its_turn_of_the_loop() {
         lanes: vec![lane],
         mailbox,
         drain: DrainFlag::new(),
-        stop,
+        stop: StopFlag::new(),
         status: Arc::new(WorkerStatus::default()),
         idle_sleep: None,
     };

@@ -31,7 +31,7 @@ fn without_a_file_everything_has_its_default() {
     assert_eq!((settings.limits, settings.timers), (Limits::default(), Timers::default()));
     assert_eq!((settings.worker, settings.names), (WorkerSettings::default(), Names::default()));
     assert_eq!((settings.exit_when_idle, settings.eal.lcores), (None, None));
-    assert_eq!(settings.files, FilesSettings { budget: Budget::Percent(80), preload: Vec::new() });
+    assert_eq!(settings.files, FilesSettings { budget: Budget::Percent(80), preload: Vec::new(), watch_seconds: 0 });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use dataplane::dpdk::QueuePair;
 use dataplane::files::{Allowance, FileId, GenerationId, LoadOptions, Loaded, Lookup, load_within};
 use dataplane::time;
-use dataplane::worker::{StopFlag, Worker, WorkerStatus, mailbox};
+use dataplane::worker::{DrainFlag, StopFlag, Worker, WorkerStatus, mailbox};
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn idle_worker() -> (Idle, Desk) {
     let worker: Worker<QueuePair> = Worker {
         lanes: Vec::new(),
         mailbox,
-        drain: StopFlag::new(),
+        drain: DrainFlag::new(),
         stop: stop.clone(),
         status: Arc::new(WorkerStatus::default()),
         idle_sleep: Some(Duration::from_micros(100)),
