@@ -10,7 +10,8 @@ use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::tftp::ErrorCode;
 use dataplane::time::{Instant, Reading};
 use dataplane::worker::{
-    Ended, Histogram, Lane, LaneCounters, Neighbourhood, Pace, Record, StopFlag, What, Worker, WorkerStatus, mailbox,
+    DrainFlag, Ended, Histogram, Lane, LaneCounters, Neighbourhood, Pace, Record, StopFlag, What, Worker, WorkerStatus,
+    mailbox,
 };
 use lab::client::read_request;
 use lab::hand::Peer;
@@ -336,11 +337,10 @@ fn first_data_behind_an_oack_has_the_clients_round_trip_in_it() {
 fn first_data_that_answers_a_request_takes_its_turn_of_the_loop() {
     let Bench { lane, counters, .. } = bench();
     let (_letters, mailbox) = mailbox();
-    let stop = StopFlag::new();
     let mut worker = Worker {
         lanes: vec![lane],
         mailbox,
-        drain: stop.clone(),
+        drain: DrainFlag::new(),
         stop,
         status: Arc::new(WorkerStatus::default()),
         idle_sleep: None,
