@@ -221,8 +221,6 @@ mod tests {
     {
         let folder = tempfile::tempdir().unwrap();
         let launch = prepare_run(folder.path(), &folder.path().join("control"));
-        let mut manager = ServiceManager::of_process();
-        manager.status("loading files");
         let loaded = load::load(&launch.settings, &launch.eal).unwrap();
         let eal = Eal::init(&launch.eal.args[1..]).unwrap();
         let (reloads, requests) = queue();

@@ -36,7 +36,9 @@ pub fn supervise(
     let mut next_look = origin + PERIOD;
     let mut event = Event::Seen(observe(fleet, &pulses));
     let mut count = None;
+    let mut signalled = false;
     loop {
+        signalled |= matches!(event, Event::Order(Order::Signal(_)));
         if let Event::Seen(seen) = &event
             && count.replace(seen.running_workers) != Some(seen.running_workers)
         {
@@ -68,7 +70,8 @@ pub fn supervise(
                 fleet.note_stall(finding.worker(), finding.stalled());
                 drop(writeln!(log, "{finding}"));
             }
-            let ending = supervisor.is_ending();
+            // A drain by word may be taken back by `resume`, which systemd would not hear once it was told of an end.
+            let ending = supervisor.is_ending() || (signalled && supervisor.is_draining());
             manager.look(now, ending, &pulses, || status(fleet, ending));
         }
         // A flood of orders does not keep us from looking.

@@ -161,10 +161,16 @@ impl Supervisor {
         actions
     }
 
-    /// Whether the end has begun; only the word `resume` could still call it off.
+    /// Whether the workers have been told to end: no word can take that back.
     #[must_use]
     pub fn is_ending(&self) -> bool {
-        !matches!(self.phase, Phase::Running { .. } | Phase::Holding)
+        matches!(self.phase, Phase::Stopping { .. } | Phase::Stopped)
+    }
+
+    /// Whether running transfers are being waited for, with the end behind them.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. })
     }
 
     fn obey(&mut self, now: Duration, order: Order, actions: &mut Vec<Action>) {

@@ -66,11 +66,12 @@ fn ready_is_announced_once_and_only_when_all_poll() {
 #[test]
 fn a_signal_drains_and_the_last_session_ends_it() {
     let mut run = busy();
-    assert!(!run.machine.is_ending());
+    assert!(!run.machine.is_draining());
     assert_eq!(run.order(1, TERM), [Action::BeginDrain]);
-    assert!(run.machine.is_ending());
+    assert!(run.machine.is_draining() && !run.machine.is_ending());
     assert_eq!(run.see(2, 3, 2), []);
     assert_eq!(run.see(3, 0, 2), [Action::StopWorkers]);
+    assert!(run.machine.is_ending());
     assert_eq!(run.see(4, 0, 1), []);
     assert_eq!(run.see(4, 0, 0), [AS_ASKED]);
     assert_eq!(run.see(5, 0, 0), [], "nothing comes after the end");
