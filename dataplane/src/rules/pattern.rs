@@ -214,8 +214,8 @@ fn longest_that_fits(dfa: &Dfa, name: &[u8], within: Match, fitting: &Positions)
     };
     let input = Input::new(name).range(within.start..within.end).anchored(Anchored::Yes);
     let Ok(mut state) = dfa.start_state_forward(&input) else { return within.start };
-    for at in within.start..within.end {
-        state = dfa.next_state(state, name[at]);
+    for (at, &byte) in (within.start..).zip(within.of(name)) {
+        state = dfa.next_state(state, byte);
         note(state, at);
         if dfa.is_dead_state(state) {
             return best;

@@ -256,9 +256,13 @@ mod tests {
         assert_eq!(remap(&again, "zxxx").unwrap(), "done");
         assert_eq!(remap(&[then(regex("$", "x"), Then::Again)], "a"), Err(Refused::GoesRound));
         let refuse = RemapRule { to: None, then: Then::Refuse, ..glob("secret/**", "") };
-        assert_eq!(remap(&[refuse.clone()], "//./secret\\x"), Err(Refused::ByRule(0)), "however it is written");
+        assert_eq!(
+            remap(core::slice::from_ref(&refuse), "//./secret\\x"),
+            Err(Refused::ByRule(0)),
+            "however it is written"
+        );
         let only = RemapRule { unless: true, ..refuse };
-        assert_eq!(remap(&[only.clone()], "secret/x").unwrap(), "secret/x");
+        assert_eq!(remap(core::slice::from_ref(&only), "secret/x").unwrap(), "secret/x");
         assert_eq!(remap(&[only], "x"), Err(Refused::ByRule(0)));
     }
 
