@@ -86,6 +86,7 @@ need git "version control" has git
 need iproute2 "network namespaces" has ip
 need ethtool "offloads off on veth" has ethtool
 need procps "sysctl" has sysctl
+need nftables "tests: NAT and firewall" has nft
 need iputils-ping "tests: ping" has ping
 need iputils-arping "tests: arping" has arping
 need tftp-hpa "TFTP client" has tftp

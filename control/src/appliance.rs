@@ -98,6 +98,7 @@ fn start(
 ) -> Result<(Crew, Arc<LiveFleet>), ApplianceError> {
     let settings = &launch.settings;
     let lcores = crew::lcores(eal)?;
+    crew::check_reply_ports(settings, &lcores)?;
     let mut ports = Ports::open(eal, settings, &lcores)?;
     ports.describe().iter().for_each(say);
     ports.start()?;

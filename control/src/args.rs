@@ -10,6 +10,7 @@ use crate::defaults;
 use crate::device::{InterfaceName, PciDevice, Vdev};
 use crate::lcores::LcoreList;
 use crate::log::{LogFormat, LogLevel};
+use crate::map_test::MapTestArgs;
 use crate::metrics::Listen;
 
 /// `bypassd`.
@@ -32,6 +33,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say what this machine lacks for a run with these flags, and how to mend it; changes nothing, needs no root, hugepages or NIC
     Check(CheckArgs),
+    /// Say, rule by rule, which file a client gets for a name, and on which terms; needs neither root nor DPDK
+    MapTest(MapTestArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -60,6 +63,8 @@ fn defaults_help() -> String {
          \x20           max_window_bytes {}, max_blksize {}, error_budget_per_second {}, idle_seconds {}, total_seconds {}\n\
          \x20 [timers]  retransmit_initial_ms {}, retransmit_min_ms {}, retransmit_max_ms {}, tries {}, drain_seconds {}\n\
          \x20 [names]   fold_case {}, backslash {}\n\
+         \x20 [access]  default_action \"allow\", deny \"drop\"; who gets what: [[client]], [[remap]], `bypassd map-test --help`\n\
+         \x20 [network] reply_ports \"1024-65535\", single_port false\n\
          \x20 [files]   budget \"{}%\", preload [], watch_seconds {}\n\
          \x20 [worker]  idle_sleep_us {}, rx_descriptors {}, tx_descriptors {}, frames {}, mtu {},\n\
          \x20           zero_copy_min_bytes {}\n\

@@ -17,6 +17,7 @@ use crate::lcores::LcoreList;
 use crate::log::LogSettings;
 use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place, nearest};
+use crate::rules::{AccessTable, ClientTable, NetworkTable, RemapTable};
 use crate::settings::{FilesSettings, Limits, Names, Timers, WorkerSettings};
 
 /// Why a configuration file was not taken.
@@ -57,6 +58,14 @@ pub struct FileValues {
     pub timers: Timers,
     /// `[names]`.
     pub names: Names,
+    /// `[access]`.
+    pub access: AccessTable,
+    /// `[[client]]`, in the order of the file.
+    pub client: Vec<ClientTable>,
+    /// `[[remap]]`, in the order of the file.
+    pub remap: Vec<RemapTable>,
+    /// `[network]`.
+    pub network: NetworkTable,
     /// `[files]`.
     pub files: FilesSettings,
     /// `[worker]`.
@@ -241,18 +250,22 @@ impl ConfigFile {
     #[must_use]
     pub fn place_of(&self, key: &str) -> Option<Place> {
         let root = DeTable::parse(&self.text).ok()?;
-        let mut table = root.get_ref();
-        let mut parts = key.split('.').peekable();
-        while let Some(part) = parts.next() {
-            let (_, value) = table.iter().find(|(name, _)| name.get_ref().as_ref() == part)?;
-            match (parts.peek(), value.get_ref()) {
-                (None, _) => return Some(Place::of_byte(self.path.clone(), &self.text, value.span().start)),
-                (Some(_), DeValue::Table(inner)) => table = inner,
-                (Some(_), _) => return None,
-            }
+        let mut parts = key.split('.');
+        let mut value = entry(root.get_ref(), parts.next()?)?;
+        for part in parts {
+            value = match value.get_ref() {
+                DeValue::Table(table) => entry(table, part)?,
+                // `remap.1.to`: the second table of [[remap]].
+                DeValue::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
         }
-        None
+        Some(Place::of_byte(self.path.clone(), &self.text, value.span().start))
     }
+}
+
+fn entry<'t, 'a>(table: &'t DeTable<'a>, key: &str) -> Option<&'t Spanned<DeValue<'a>>> {
+    table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
 }
 
 fn mistake(path: &Path, text: &str, error: &toml::de::Error) -> Mistake {
@@ -284,6 +297,10 @@ fn key_at(table: &DeTable<'_>, at: usize) -> Option<String> {
     table.iter().find_map(|(name, value)| {
         let inner = match value.get_ref() {
             DeValue::Table(inner) => key_at(inner, at),
+            DeValue::Array(items) => items.iter().find_map(|item| match item.get_ref() {
+                DeValue::Table(inner) => key_at(inner, at),
+                _ => None,
+            }),
             _ => None,
         };
         match inner {
@@ -345,6 +362,13 @@ mod tests {
             ("address = [\"192.0.2.1\"]\n", 1, 11, "address", "prefix length"),
             ("address = 5\n", 1, 11, "address", "a list such as"),
             ("[address]\n0 = [\"192.0.2.1/24\"]\n1 = [\"::/0\"]\n", 3, 5, "address.1", "no prefix length"),
+            (
+                "[[client]]\nprefix = \"::/0\"\n[[client]]\nprefix = [\"10.1\"]\n",
+                4,
+                10,
+                "client.prefix",
+                "is no prefix",
+            ),
             ("[control]\nmode = \"0666\"\n", 2, 8, "control.mode", "never for others"),
             ("[files]\nbudget = \"4GB\"\n", 2, 10, "files.budget", "no cache budget"),
             ("[files]\nbudget = -4\n", 2, 10, "files.budget", "no cache budget"),
@@ -392,5 +416,10 @@ mod tests {
         assert_eq!((place.line, place.column), (3, 9));
         assert!(file.place_of("timers.drain_seconds").is_none());
         assert!(file.place_of("root.tries").is_none());
+        let text = "[[remap]]\nname = \"a\"\n\n[[remap]]\nto = \"b\"\n";
+        let file = ConfigFile::parse(Path::new("x.toml"), text.to_owned()).unwrap();
+        assert_eq!(file.place_of("remap.0.name").unwrap().line, 2);
+        assert_eq!(file.place_of("remap.1.to").unwrap().line, 5);
+        assert!(file.place_of("remap.2.to").is_none() && file.place_of("remap.x").is_none());
     }
 }

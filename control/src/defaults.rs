@@ -111,3 +111,7 @@ pub const ALLOW_DEFAULT_ROUTE: bool = false;
 
 /// Memory for EAL, drivers and rings beside the frame buffers.
 pub const EAL_BASE_MIB: u64 = 96;
+
+/// Ports that transfers are served from; lower ones belong to services.
+pub const REPLY_PORTS: dataplane::session::ReplyPorts =
+    dataplane::session::ReplyPorts::Range { first: 1_024, last: 65_535 };

@@ -3,6 +3,8 @@
 
 use std::fmt::Display;
 
+use dataplane::rules::RuleSource;
+
 use crate::log::LogSettings;
 use crate::protocol::SettingChange;
 use crate::settings::{ControlSettings, EalSettings, FilesSettings, Limits, Names, Settings, Timers, WorkerSettings};
@@ -38,6 +40,8 @@ pub fn renew(running: &Settings, read: &Settings) -> Renewed {
         exit_when_idle,
         eal,
         files,
+        rules,
+        reply_ports,
         limits,
         timers,
         names,
@@ -58,6 +62,13 @@ pub fn renew(running: &Settings, read: &Settings) -> Renewed {
     compare!(live, "files.": (watch_seconds, watch_seconds, new.files.watch_seconds));
     let Names { fold_case, backslash } = names;
     compare!(live, "names.": (fold_case, fold_case, new.names.fold_case), (backslash, backslash, new.names.backslash));
+    if *rules != new.rules {
+        // Too long to be shown whole.
+        let count =
+            |rules: &RuleSource| format!("{} client, {} remap rule(s)", rules.clients.len(), rules.remaps.len());
+        live.push(SettingChange { key: "client, remap, access".to_owned(), old: count(rules), new: count(&new.rules) });
+    }
+    compare!(needs_restart, "network.": (reply_ports, reply_ports, new.reply_ports));
     compare_limits(limits, &new.limits, &mut live, &mut needs_restart);
     compare_timers(timers, &new.timers, &mut live);
 
@@ -92,6 +103,7 @@ pub fn renew(running: &Settings, read: &Settings) -> Renewed {
         limits: Limits { max_sessions, max_unproven: new.limits.max_unproven.min(max_sessions), ..new.limits.clone() },
         timers: new.timers.clone(),
         names: new.names.clone(),
+        rules: new.rules.clone(),
         ..old.clone()
     };
     Renewed { settings, live, needs_restart }

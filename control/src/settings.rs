@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dataplane::files::Pattern;
+use dataplane::rules::RuleSource;
+use dataplane::session::ReplyPorts;
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
@@ -19,6 +21,7 @@ use crate::lcores::LcoreList;
 use crate::log::LogSettings;
 use crate::metrics::Listen;
 use crate::mistake::{Mistake, Place};
+use crate::rules;
 
 /// `[limits]`: what clients may take. See [`crate::defaults`] for the meaning of each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -224,6 +227,10 @@ pub struct Settings {
     pub timers: Timers,
     /// Reading of names.
     pub names: Names,
+    /// Who may have what under which name. They compile.
+    pub rules: RuleSource,
+    /// Where replies come from.
+    pub reply_ports: ReplyPorts,
     /// Files in memory.
     pub files: FilesSettings,
     /// Workers and their queues.
@@ -317,6 +324,8 @@ pub enum SettingsErrorKind {
     MoreThan { value: u32, other_key: &'static str, other: u32 },
     #[error("{frames} frame buffers are too few: {ports} port(s) with these descriptor rings need {needed}")]
     TooFewFrames { frames: u32, ports: usize, needed: usize },
+    #[error("{0}")]
+    Rule(String),
     #[error("the path of the control socket is {len} bytes long; the system takes {max}")]
     SocketPath { len: usize, max: usize },
     #[error("`{}` has a NUL byte in it or is a second `--`; EAL would stop reading there", .0.escape_default())]
@@ -379,6 +388,10 @@ impl Settings {
             limits,
             timers,
             names,
+            access,
+            client,
+            remap,
+            network,
             files,
             worker,
             control,
@@ -426,6 +439,9 @@ impl Settings {
         let ports = ports(&eal).map_err(|kind| flag_or_file(devices_by_flag, "eal", kind))?;
         let addresses = assign(&addresses, ports).map_err(|kind| flag_or_file(addresses_by_flag, "address", kind))?;
         check_values(&limits, &timers).map_err(|(key, kind)| fail(key, kind))?;
+        let rules = rules::source(&access, &client, &remap, &names).map_err(|error| error.placed(file))?;
+        let reply_ports = rules::reply_ports(&network).map_err(|error| error.placed(file))?;
+
         let by_flag = args.kernel_interface.is_some();
         let kernel_interface = args.kernel_interface.or(kernel_interface);
         let for_kernel = kernel_interface.as_ref().map_or(0, |_| KERNEL_RING_FRAMES + usize::from(KERNEL_DESCRIPTORS));
@@ -449,6 +465,8 @@ impl Settings {
             limits,
             timers,
             names,
+            rules,
+            reply_ports,
             files: FilesSettings { budget: args.cache_budget.unwrap_or(files.budget), ..files },
             worker,
             control,

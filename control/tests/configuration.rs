@@ -8,6 +8,7 @@ use control::args::{Cli, Command};
 use control::config::ConfigFile;
 use control::eal_args::{LcorePlan, Memory};
 use control::machine::{Hugepages, Machine};
+use control::rules::{AccessTable, NetworkTable, reply_ports};
 use control::settings::{Environment, FilesSettings, Limits, Names, Settings, Timers, WorkerSettings};
 use control::startup::{Launch, StartupError, prepare};
 
@@ -112,8 +113,11 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!((values.control.mode, values.root.as_deref()), (0o600, Some(Path::new("/tftp"))));
     assert!(values.eal.vdev.is_empty() && values.eal.extra.is_empty() && !values.eal.secondary_processes);
     assert!(!values.eal.allow_default_route);
-    // 9 limits, 5 timers, 2 of names, 3 of files, 6 of the worker; root; 4 of EAL; mode and group.
-    assert_eq!(shown, 32);
+    assert_eq!(values.access, AccessTable::default());
+    assert_eq!(values.network, NetworkTable { reply_ports: Some((1_024, 65_535)), single_port: false });
+    assert_eq!(reply_ports(&values.network), reply_ports(&NetworkTable::default()));
+    // 9 limits, 5 timers, 2 each of names, access and network, 3 of files, 6 of the worker; root; 4 of EAL; mode and group.
+    assert_eq!(shown, 36);
 }
 
 fn message(text: &str, words: &[&str]) -> (String, u8) {

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod answers;
+mod clients;
 mod envelope;
 mod finished;
 mod generations;
@@ -35,7 +36,8 @@ pub use view::{SessionState, SessionView};
 use crate::files::{Arena, Catalogue};
 use crate::port::{ArenaNumber, Frame, ReceivedChecksums};
 use crate::random::{Random, Seed};
-use crate::session::{Client, Miss, SlotId, Steering, Table, Timers, WorkerIndex, WorkerShare};
+use crate::rules::Rules;
+use crate::session::{Client, Miss, ReplyPorts, SlotId, Steering, Table, Timers, WorkerIndex, WorkerShare};
 use crate::tftp::packet::ack_block;
 use crate::tftp::{Policy, REQUEST_PORT};
 use crate::time::Instant;
@@ -101,6 +103,8 @@ pub struct EngineConfig {
     pub seed: Seed,
     /// Who answers ARP and the like.
     pub answering: Answering,
+    /// Where replies come from, the same for all workers; see [`ReplyPorts::check`].
+    pub reply_ports: ReplyPorts,
 }
 
 /// Protocols, sessions and timers of one worker on one port.
@@ -115,6 +119,8 @@ pub struct Engine {
     answering: Answering,
     /// What is known of the way of datagrams to the workers; `None` where nothing is, and for a worker that is alone.
     steering: Option<Arc<Steering>>,
+    /// Who may have what under which name; `None`: everybody everything.
+    rules: Option<Arc<Rules>>,
     random: Random,
     table: Table,
     timers: Timers,
@@ -137,8 +143,8 @@ impl Engine {
     /// An engine that serves `catalogue`; allocates all it will ever need.
     #[must_use]
     pub fn new(config: EngineConfig, catalogue: Arc<Catalogue>, now: Instant) -> Self {
-        let EngineConfig { interface, policy, limits, share, seed, answering } = config;
-        let table = Table::new(limits.max_sessions, share, seed);
+        let EngineConfig { interface, policy, limits, share, seed, answering, reply_ports } = config;
+        let table = Table::new(limits.max_sessions, share, reply_ports, seed);
         Self {
             timers: Timers::new(table.slots(), now),
             ready: Ready::new(table.slots()),
@@ -158,6 +164,7 @@ impl Engine {
             seed,
             answering,
             steering: None,
+            rules: None,
             unproven: 0,
             lingering: 0,
             draining: false,
@@ -233,7 +240,7 @@ impl Engine {
             } => quoted.as_ref(),
             _ => None,
         };
-        match quoted.map(|quoted| (quoted, self.table.tids().owner(quoted.src_port))) {
+        match quoted.map(|quoted| (quoted, self.owner_of_quoted(quoted))) {
             Some((_, Some(owner))) if self.is_other_worker(owner) => hand_over(owner, frame, out),
             Some((quoted, Some(_))) if self.on_unreachable(now, quoted, out) == Outcome::Unreachable => {
                 Some(Outcome::Unreachable)
@@ -361,10 +368,19 @@ impl Engine {
         frame: O::Frame,
         out: &mut O,
     ) -> Option<Outcome> {
-        match self.table.tids().owner(quoted.src_port) {
+        match self.owner_of_quoted(quoted) {
             Some(owner) if self.is_other_worker(owner) => hand_over(owner, frame, out),
             _ => Some(self.on_unreachable(now, quoted, out)),
         }
+    }
+
+    /// The worker that sent what an ICMP error quotes; `None` when none of us did.
+    fn owner_of_quoted(&self, quoted: &Flow) -> Option<WorkerIndex> {
+        if !self.table.tids().is_single() {
+            return self.table.tids().owner(quoted.src_port);
+        }
+        let client = Client::new(quoted.addresses.dst(), quoted.dst_port);
+        (quoted.src_port == REQUEST_PORT).then(|| self.owner_of(&client, quoted.addresses.src()))
     }
 
     #[cold]

@@ -6,7 +6,8 @@ mod lab;
 
 use dataplane::port::faults::FaultRates;
 use dataplane::worker::{
-    Direction, Layer, Letter, StopFlag, Tap, TapFilter, TapOrder, TapReader, Taps, Worker, WorkerStatus, mailbox,
+    Direction, DrainFlag, Layer, Letter, StopFlag, Tap, TapFilter, TapOrder, TapReader, Taps, Worker, WorkerStatus,
+    mailbox,
 };
 use lab::frames::Host;
 use lab::{Bench, Setup, catalogue, content, ip};
@@ -115,7 +116,7 @@ fn a_letter_brings_taps_and_its_answer_takes_them_back() {
     let mut worker = Worker {
         lanes: vec![lane],
         mailbox,
-        drain: StopFlag::new(),
+        drain: DrainFlag::new(),
         stop: StopFlag::new(),
         status: Arc::new(WorkerStatus::default()),
         idle_sleep: None,

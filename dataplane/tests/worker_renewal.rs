@@ -12,7 +12,8 @@ use dataplane::port::memory::{MemoryFrame, MemoryPort};
 use dataplane::tftp::Policy;
 use dataplane::time::Instant;
 use dataplane::worker::{
-    DrainFlag, LaneCounters, Letter, LetterBox, Pace, Renewal, StopFlag, Worker, WorkerState, WorkerStatus, mailbox,
+    DrainFlag, LaneCounters, Letter, LetterBox, News, Pace, Renewal, StopFlag, Worker, WorkerState, WorkerStatus,
+    mailbox,
 };
 use lab::client::read_request;
 use lab::frames::{Host, read_datagram};
@@ -80,7 +81,7 @@ impl Rig {
     }
 
     fn renew(&mut self, catalogue: Option<Arc<Catalogue>>, terms: Option<Terms>) -> bool {
-        let (renewal, answered) = Renewal::ask(catalogue, terms);
+        let (renewal, answered) = Renewal::ask(News { catalogue, terms, rules: None });
         self.letters.send(Letter::Renew(renewal)).unwrap();
         self.settle();
         answered.try_recv().expect("answered at once").done

@@ -10,7 +10,7 @@ use dataplane::engine::{Answering, Engine, EngineConfig, Interface, Limits, Loca
 use dataplane::files::{ArenaError, BuildError, Catalogue, CatalogueBuilder, GenerationId, NameOptions};
 use dataplane::port::{Backlog, Burst, Frame, Port, TooLong};
 use dataplane::random::Seed;
-use dataplane::session::{WorkerIndex, WorkerShare};
+use dataplane::session::{ReplyPorts, WorkerIndex, WorkerShare};
 use dataplane::tftp::Policy;
 use dataplane::time::{Duration, Instant};
 use dataplane::worker::{Attachment, Lane, LaneCounters, Neighbourhood};
@@ -117,6 +117,7 @@ impl Rig {
                 share,
                 seed: Seed([42; 16]),
                 answering: Answering::Ourselves,
+                reply_ports: ReplyPorts::default(),
             },
             catalogue(served.name, &file)?,
             Instant::ORIGIN,

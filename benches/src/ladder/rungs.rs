@@ -9,7 +9,7 @@ use dataplane::engine::{
 use dataplane::files::Catalogue;
 use dataplane::port::{BURST, Backlog, Burst, Frame, Port, TooLong};
 use dataplane::random::Seed;
-use dataplane::session::{WorkerIndex, WorkerShare};
+use dataplane::session::{ReplyPorts, WorkerIndex, WorkerShare};
 use dataplane::tftp::{Policy, Retransmission};
 use dataplane::time::{Duration, Instant};
 use dataplane::wire::{MacAddr, Sum};
@@ -253,6 +253,7 @@ impl Full {
             share,
             seed: Seed([0x1A; 16]),
             answering: Answering::Ourselves,
+            reply_ports: ReplyPorts::default(),
         };
         let now = tsc.now();
         let engine = Engine::new(engine, catalogue, now);

@@ -10,6 +10,7 @@ use dataplane::dpdk::{Eal, LcoreHandle, LcoreId, Mempool, QueuePair, Tsc};
 use dataplane::engine::{Answering, Engine, EngineConfig, Limits, Terms};
 use dataplane::files::Catalogue;
 use dataplane::random::Seed;
+use dataplane::rules::Rules;
 use dataplane::session::{WorkerIndex, WorkerShare};
 use dataplane::tftp::{Policy, Retransmission};
 use dataplane::time::Duration as Span;
@@ -62,6 +63,8 @@ pub(super) struct Crew {
     handles: Vec<LcoreHandle<()>>,
     /// Behind the workers: no pool may go while a worker still frees another one's frames.
     _pools: Vec<Arc<Mempool>>,
+    /// The first rules: no worker is to free them when a reload brings others.
+    _rules: Option<Arc<Rules>>,
 }
 
 /// What all workers have in common.
@@ -86,6 +89,13 @@ pub(super) fn lcores(eal: &Eal) -> Result<Vec<LcoreId>, BuildError> {
     }
 }
 
+/// Whether the configured reply ports do for so many workers.
+pub(super) fn check_reply_ports(settings: &Settings, lcores: &[LcoreId]) -> Result<(), BuildError> {
+    let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
+    let sessions = limits(settings, lcores.len()).max_sessions;
+    settings.reply_ports.check(workers, sessions).map_err(BuildError::ReplyPorts)
+}
+
 /// Builds a worker for each lcore out of the ports' queues and launches it.
 pub(super) fn launch(
     eal: &Eal,
@@ -96,13 +106,14 @@ pub(super) fn launch(
     let workers = u16::try_from(lcores.len()).map_err(|_| BuildError::ManyWorkers(lcores.len()))?;
     let mut seed = [0; 16];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(BuildError::Random)?;
+    let rules = crate::rules::compile(&plan.settings.rules, &plan.settings.names).map_err(BuildError::Rules)?;
     let clock = plan.clock;
     let mut kernel = ports.kernel.take();
     let kernel_ring = kernel.as_ref().map(|kernel| Arc::clone(&kernel.ring));
     let answering = if kernel.is_some() { Answering::Kernel } else { Answering::Ourselves };
 
     let terms = terms(plan.settings, lcores.len());
-    let mut crew = Crew { handles: Vec::new(), _pools: ports.pools.clone() };
+    let mut crew = Crew { handles: Vec::new(), _pools: ports.pools.clone(), _rules: rules.clone() };
     let mut members = Vec::new();
     let mut desks = Vec::new();
     for (index, &lcore) in (0..).zip(lcores) {
@@ -120,10 +131,12 @@ pub(super) fn launch(
                     share,
                     seed: Seed(seed),
                     answering,
+                    reply_ports: plan.settings.reply_ports,
                 },
                 Arc::clone(&plan.catalogue),
                 clock.now(),
             );
+            engine.set_rules(rules.clone());
             if let Some(steering) = &port.steering {
                 engine.steer_by(Arc::clone(steering));
             }

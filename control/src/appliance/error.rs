@@ -5,7 +5,8 @@ use std::io;
 use dataplane::dpdk::{DeviceError, EalError, LaunchError, PoolError, RssError};
 use dataplane::engine::TooManyAddresses;
 use dataplane::files::LoadError;
-use dataplane::session::NoSteering;
+use dataplane::rules::RuleError;
+use dataplane::session::{NoSteering, ReplyPortsError};
 
 use crate::metrics::EndpointError;
 use crate::socket::SocketError;
@@ -53,6 +54,12 @@ pub enum BuildError {
     /// Addresses of a port.
     #[error(transparent)]
     Addresses(#[from] TooManyAddresses),
+    /// The ports that transfers are served from.
+    #[error("network.reply_ports: {0}")]
+    ReplyPorts(ReplyPortsError),
+    /// Client and remap rules.
+    #[error("the rules of the configuration cannot be used: {0}")]
+    Rules(RuleError),
     /// The kernel interface.
     #[error(
         "cannot make the kernel interface {name}: {source}. It needs /dev/net/tun (modprobe tun) and CAP_NET_ADMIN"

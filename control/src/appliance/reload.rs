@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
-use dataplane::engine::{CATALOGUES_MAX, Terms};
-use dataplane::files::{Allowance, Catalogue, Changes, LoadError, LoadReport, Loaded, Reload, fingerprint};
-use dataplane::worker::{Letter, Renewal, WorkerState};
+use dataplane::engine::CATALOGUES_MAX;
+use dataplane::files::{Allowance, Changes, LoadError, LoadReport, Loaded, Reload, fingerprint};
+use dataplane::rules::{RuleError, Rules};
+use dataplane::worker::{Letter, News, Renewal, WorkerState};
 
 use super::cache::Stock;
 use super::crew::{self, Member};
@@ -22,6 +23,7 @@ use crate::log::Logging;
 use crate::notice::say;
 use crate::protocol::{Refusal, RefusalCode, Reloaded};
 use crate::reload::{Answer, Next, ReloadRequests, Trigger};
+use crate::rules::compile;
 use crate::settings::Settings;
 use crate::startup::{Launch, Source, StartupError};
 use crate::supervisor::{Order, Times};
@@ -65,6 +67,7 @@ impl Reloader {
             allowance: fleet.allowance.clone(),
             log,
             settings: launch.settings.clone(),
+            rules: None,
             generation: fleet.shelf.current().generation().0,
             watch: Watch::new(fleet.shelf.report().fingerprint(), Instant::now()),
             watch_failed: false,
@@ -91,6 +94,8 @@ struct Thread {
     log: Option<Logging>,
     /// What runs.
     settings: Settings,
+    /// The rules that the last reload brought, kept so that no worker has the last reference.
+    rules: Option<Arc<Rules>>,
     /// The last generation that was made.
     generation: u32,
     watch: Watch,
@@ -104,6 +109,9 @@ enum ReloadError {
     /// The configuration file.
     #[error(transparent)]
     Configuration(#[from] StartupError),
+    /// Client and remap rules.
+    #[error("the rules of the configuration cannot be used: {0}")]
+    Rules(#[from] RuleError),
     /// The tree, or no memory for it.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -135,7 +143,7 @@ impl ReloadError {
     fn refusal(&self, serving: u64) -> Refusal {
         let (code, help) = match self {
             Self::Ending => (RefusalCode::Ending, "start it again".to_owned()),
-            Self::Configuration(_) => (
+            Self::Configuration(_) | Self::Rules(_) => (
                 RefusalCode::NotDone,
                 format!("nothing has changed, generation {serving} is still served; mend the file and reload again"),
             ),
@@ -259,9 +267,15 @@ impl Thread {
         let fleet = fleet.as_ref().ok_or(ReloadError::Ending)?;
         let old_terms = crew::terms(&self.settings, fleet.members.len());
         let terms = Some(crew::terms(&settings, fleet.members.len())).filter(|terms| *terms != old_terms);
+        let same_rules = (&settings.rules, &settings.names) == (&self.settings.rules, &self.settings.names);
+        let rules = if same_rules { None } else { Some(compile(&settings.rules, &settings.names)?) };
         let renewed = loaded.is_some();
         let coming = loaded.map(|loaded| Coming::new(fleet, *loaded));
-        let swapped = swap(fleet, coming, terms)?;
+        let swapped = swap(fleet, coming, News { catalogue: None, terms, rules: rules.clone() })?;
+        if let Some(rules) = rules {
+            // By now no worker has those before.
+            self.rules = rules;
+        }
         if !renewed {
             fleet.shelf.set_report(report.clone());
         }
@@ -320,17 +334,17 @@ impl Coming {
     }
 }
 
-/// Hands files and terms to all workers; how long it took until the last one had them. Before the first is told, every worker has a
+/// Hands files, terms and rules to all workers; how long it took until the last one had them. Before the first is told, every worker has a
 /// place for them, so that all take over or none.
-fn swap(fleet: &LiveFleet, coming: Option<Coming>, terms: Option<Terms>) -> Result<Duration, ReloadError> {
-    let what = (coming.as_ref().map(|coming| Arc::clone(&coming.stock.catalogue)), terms);
-    if let (None, None) = &what {
+fn swap(fleet: &LiveFleet, coming: Option<Coming>, news: News) -> Result<Duration, ReloadError> {
+    let news = News { catalogue: coming.as_ref().map(|coming| Arc::clone(&coming.stock.catalogue)), ..news };
+    if news.is_empty() {
         return Ok(Duration::ZERO);
     }
     if coming.is_some() {
         wait_for_places(fleet)?;
     }
-    let generation = what.0.as_ref().map(|catalogue| catalogue.generation());
+    let generation = news.catalogue.as_ref().map(|catalogue| catalogue.generation());
     if let Some(Coming { generation, stock }) = coming {
         fleet.shelf.put(generation);
         fleet.cache.restock(stock);
@@ -339,7 +353,7 @@ fn swap(fleet: &LiveFleet, coming: Option<Coming>, terms: Option<Terms>) -> Resu
     let mut silent = None;
     let mut answers = Vec::new();
     for member in living(fleet) {
-        match tell(member, &what, told) {
+        match tell(member, &news, told) {
             Ok(answered) => answers.push((member, answered)),
             Err(Silent) => silent = silent.or(Some(member.index)),
         }
@@ -392,13 +406,9 @@ fn wait_for_places(fleet: &LiveFleet) -> Result<(), ReloadError> {
 struct Silent;
 
 /// Puts the letter into a worker's mailbox, which may be full of others for a moment.
-fn tell(
-    member: &Member,
-    (catalogue, terms): &(Option<Arc<Catalogue>>, Option<Terms>),
-    since: Instant,
-) -> Result<Receiver<Renewal>, Silent> {
+fn tell(member: &Member, news: &News, since: Instant) -> Result<Receiver<Renewal>, Silent> {
     loop {
-        let (renewal, answered) = Renewal::ask(catalogue.clone(), *terms);
+        let (renewal, answered) = Renewal::ask(news.clone());
         // One that has ended meanwhile takes no letter either, and nobody answers for it.
         if member.letters.send(Letter::Renew(renewal)).is_ok() || !is_living(member) {
             return Ok(answered);

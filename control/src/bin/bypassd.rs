@@ -10,6 +10,7 @@ use control::check::{self, Status, Versions};
 use control::host::Host;
 use control::leftovers;
 use control::log::Logging;
+use control::map_test::{self, MapTestArgs};
 use control::notice::{say, say_error, warn};
 use control::settings::Environment;
 use control::startup;
@@ -19,12 +20,23 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(args),
         Command::Check(args) => check(args),
+        Command::MapTest(args) => map_test(&args),
     }
 }
 
 fn check(args: CheckArgs) -> ExitCode {
     let environment = Environment::of_process();
     match check::command::run(args, &environment, &Host::this(), Versions::of_process(), &mut io::stdout()) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            say(format_args!("bypassd: cannot write to standard output: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn map_test(args: &MapTestArgs) -> ExitCode {
+    match map_test::run(args, &mut io::stdout(), &mut io::stderr()) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             say(format_args!("bypassd: cannot write to standard output: {error}"));

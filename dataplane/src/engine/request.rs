@@ -5,7 +5,8 @@ use super::finished::{NAME_KEPT, Refused};
 use super::generations::Source;
 use super::output::{CacheEvent, Ending, Event};
 use super::{Engine, Outcome, Output};
-use crate::files::{Catalogue, Denied, FileId, Lookup, Name, NameError};
+use crate::files::{Catalogue, Denied, FileId, Lookup, Name};
+use crate::rules;
 use crate::session::{Client, ClientKey, List, ON_SHELF, Route, Session, SlotId};
 use crate::tftp::{Caps, ErrorCode, Granted, Mode, Packet, REQUEST_PORT, Request, Transfer};
 use crate::time::Instant;
@@ -26,14 +27,14 @@ pub(super) struct Datagram {
 }
 
 /// What a request turned out to want.
-struct Wanted {
+pub(super) struct Wanted {
     source: Source,
     granted: Granted,
     netascii: bool,
 }
 
 /// What a request was understood as.
-enum Understood {
+pub(super) enum Understood {
     Wanted(Wanted),
     /// A file that has to be loaded first.
     Absent(FileId),
@@ -43,6 +44,18 @@ enum Understood {
 pub(super) struct Refusal {
     pub(super) code: ErrorCode,
     pub(super) text: &'static str,
+}
+
+/// What a request gets that is not served.
+pub(super) enum Answer {
+    Error(Refusal),
+    Silence(Outcome),
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Error(refusal)
+    }
 }
 
 /// A name as the client wrote it, kept while its frame becomes the ERROR.
@@ -62,21 +75,25 @@ impl AskedName {
 
 const WRITES_ARE_REFUSED: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "read only" };
 const NOT_FOUND: Refusal = Refusal { code: ErrorCode::FileNotFound, text: "file not found" };
-const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
+pub(super) const NO_ACCESS: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "access denied" };
 const TOO_LONG: Refusal = Refusal { code: ErrorCode::OptionsRefused, text: "file too long for this blksize" };
 const TOO_LARGE: Refusal = Refusal { code: ErrorCode::AccessViolation, text: "file larger than the cache budget" };
-const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
+pub(super) const NOT_UNDERSTOOD: Refusal = Refusal { code: ErrorCode::IllegalOperation, text: "malformed request" };
 
 /// A name that has to be normalised first.
 #[cold]
 fn look_up_otherwise(catalogue: &Catalogue, name: &[u8]) -> Result<Lookup, Refusal> {
-    let name = Name::parse(name, catalogue.name_options()).map_err(|error| match error {
-        NameError::Climbs => NO_ACCESS,
-        // What is left of the name is the root, a directory (row 11).
-        NameError::Empty => NO_ACCESS,
-        NameError::TooLong | NameError::ForbiddenByte => NOT_FOUND,
-    })?;
+    let name = Name::parse(name, catalogue.name_options()).map_err(|error| refusal_of(rules::Refused::Name(error)))?;
     Ok(catalogue.lookup(&name))
+}
+
+/// What a request that gets no file is answered with.
+pub(super) const fn refusal_of(refused: rules::Refused) -> Refusal {
+    match (refused, refused.code()) {
+        (rules::Refused::Denied(Denied::TooLarge), _) => TOO_LARGE,
+        (_, ErrorCode::FileNotFound) => NOT_FOUND,
+        _ => NO_ACCESS,
+    }
 }
 
 impl Engine {
@@ -94,8 +111,11 @@ impl Engine {
             // An opcode without anything behind it is not even a malformed request (row 1).
             Ok(Packet::WriteRequest { body }) if !body.is_empty() => {
                 let asked = AskedName::of(body, true);
-                return self.refuse(now, datagram, &WRITES_ARE_REFUSED, &asked, frame, out);
+                let answer = self.denial(datagram).unwrap_or(Answer::Error(WRITES_ARE_REFUSED));
+                return self.answer(now, datagram, &answer, &asked, frame, out);
             }
+            // There the ACKs of running transfers arrive, too.
+            _ if self.table.tids().is_single() => return self.on_session_datagram(now, datagram, frame, out),
             _ => return Outcome::NotARequest,
         };
         if self.draining {
@@ -108,16 +128,34 @@ impl Engine {
                 self.parked.forget(&client);
                 self.serve(now, datagram, client, &wanted, frame, out)
             }
-            Err(refusal) => {
+            Err(answer) => {
                 let asked = AskedName::of(body, false);
                 self.parked.forget(&client);
-                self.refuse(now, datagram, &refusal, &asked, frame, out)
+                self.answer(now, datagram, &answer, &asked, frame, out)
             }
         }
     }
 
+    fn answer<O: Output>(
+        &mut self,
+        now: Instant,
+        datagram: &Datagram,
+        answer: &Answer,
+        asked: &AskedName,
+        frame: O::Frame,
+        out: &mut O,
+    ) -> Outcome {
+        match answer {
+            Answer::Error(refusal) => self.refuse(now, datagram, refusal, asked, frame, out),
+            Answer::Silence(outcome) => *outcome,
+        }
+    }
+
     /// From the bytes of a request to a file and terms.
-    fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Understood, Refusal> {
+    fn understand(&self, datagram: &Datagram, body: &[u8]) -> Result<Understood, Answer> {
+        if let Some(all) = &self.rules {
+            return self.understand_by(all, datagram, body);
+        }
         let request = Request::parse(body).map_err(|_| NOT_UNDERSTOOD)?;
         let catalogue = self.generations.get(self.generations.current());
         let found = if Name::is_normal(request.name, catalogue.name_options()) {
@@ -127,19 +165,31 @@ impl Engine {
         };
         let file = match found {
             Lookup::File(file) => file,
-            Lookup::Denied(Denied::TooLarge) => return Err(TOO_LARGE),
-            Lookup::Denied(_) => return Err(NO_ACCESS),
-            Lookup::NotFound => return Err(NOT_FOUND),
+            Lookup::Denied(Denied::TooLarge) => return Err(TOO_LARGE.into()),
+            Lookup::Denied(_) => return Err(NO_ACCESS.into()),
+            Lookup::NotFound => return Err(NOT_FOUND.into()),
         };
-        let Some(source) = self.generations.locate(file) else { return Ok(Understood::Absent(file)) };
-        let netascii = request.mode == Mode::Netascii;
-        let caps = Caps {
+        Ok(self.decide(file, &request, &self.caps(datagram))?)
+    }
+
+    /// What can be granted to whoever sent a request.
+    #[inline]
+    pub(super) fn caps(&self, datagram: &Datagram) -> Caps {
+        Caps {
             blksize: self.policy.max_blksize.min(self.interface.blksize(datagram.flow.addresses.src())),
             window_blocks: self.policy.max_window_blocks,
             window_bytes: self.policy.max_window_bytes,
-        };
+        }
+    }
+
+    /// The terms on which a request gets a file of the current catalogue.
+    #[inline]
+    pub(super) fn decide(&self, file: FileId, request: &Request<'_>, caps: &Caps) -> Result<Understood, Refusal> {
+        let Some(source) = self.generations.locate(file) else { return Ok(Understood::Absent(file)) };
+        let catalogue = self.generations.get(self.generations.current());
+        let netascii = request.mode == Mode::Netascii;
         let size = (!netascii).then(|| catalogue.file(file).len());
-        let granted = Granted::decide(&request.asked, &caps, size);
+        let granted = Granted::decide(&request.asked, caps, size);
         // Blocks are counted in 32 bit.
         let (bytes_in, number) = self.generations.open(source);
         if Transfer::total_blocks(bytes_in.stream_len(number, netascii), granted.blksize) > u64::from(u32::MAX) {
@@ -280,9 +330,9 @@ impl Engine {
         frame: O::Frame,
         out: &mut O,
     ) -> Outcome {
-        // RFC 1350 §4: a reply comes from a TID, not from the port of requests.
+        // RFC 1350 §4: a reply comes from a TID, not from the port of requests, unless the configuration has it so.
         let tid = self.table.any_tid(&mut self.random);
-        debug_assert_ne!(tid, REQUEST_PORT);
+        debug_assert!(tid != REQUEST_PORT || self.table.tids().is_single());
         let Refusal { code, text } = *refusal;
         let outcome = self.send_error(now, datagram, tid, code, text, frame, Outcome::RequestRefused, out);
         if outcome == Outcome::RequestRefused {

@@ -13,6 +13,7 @@ pub mod budget;
 pub mod catalogue;
 mod fill;
 mod index;
+mod listing;
 pub mod loader;
 pub mod name;
 pub mod netascii;
@@ -35,6 +36,7 @@ pub use budget::Allowance;
 pub use catalogue::{
     BuildError, Catalogue, CatalogueBuilder, Denied, FileId, FileRecord, FileView, GenerationId, Lookup,
 };
+pub use listing::Listing;
 pub use loader::{LoadError, LoadOptions, Loaded, Reload, fingerprint, load, load_within, reload};
 pub use name::{NAME_MAX, Name, NameError, NameOptions, escape};
 pub use pattern::{Pattern, PatternError};

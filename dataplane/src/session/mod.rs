@@ -13,7 +13,7 @@ pub(crate) use bit_set::BitSet;
 pub use client_index::ClientKey;
 pub use steering::{Arrival, NoSteering, Steering};
 pub use table::{Miss, Table};
-pub use tid::{TidSpace, WorkerIndex, WorkerShare};
+pub use tid::{ReplyPorts, ReplyPortsError, TidSpace, WorkerIndex, WorkerShare};
 pub use timers::{List, Timers};
 
 use crate::files::{FileId, SumTable};

@@ -3,7 +3,7 @@
 use super::bit_set::BitSet;
 use super::client_index::{ClientIndex, ClientKey};
 use super::slab::Slab;
-use super::{Client, Session, SlotId, TidSpace, WorkerShare};
+use super::{Client, ReplyPorts, Session, SlotId, TidSpace, WorkerShare};
 use crate::random::{KeyedHash, Random, Seed};
 
 /// Why a packet to a TID has no session.
@@ -30,7 +30,8 @@ const DRAWS_FOR_A_FRESH_ONE: u32 = 4;
 /// All sessions of one worker.
 ///
 /// A TID has `ways` slots, told apart by their clients: a keyed hash of the client says which one is its own, so that a packet
-/// finds its line without a search. Slot = way × TIDs + number of the TID.
+/// finds its line without a search. Slot = way × TIDs + number of the TID. A single port is one TID with a way for each session;
+/// who is not in its own way is found through the index of clients.
 #[derive(Debug)]
 pub struct Table {
     sessions: Slab<Session>,
@@ -53,8 +54,8 @@ pub struct Table {
 impl Table {
     /// Room for `max_live` sessions of this worker.
     #[must_use]
-    pub fn new(max_live: u32, share: WorkerShare, seed: Seed) -> Self {
-        let tids = TidSpace::new(share);
+    pub fn new(max_live: u32, share: WorkerShare, ports: ReplyPorts, seed: Seed) -> Self {
+        let tids = TidSpace::new(share, ports);
         let ways = max_live.div_ceil(tids.groups()).max(1);
         // However small the table is, all TIDs are in use: the fewer there are, the easier they are to guess.
         let groups = if ways == 1 { tids.groups() } else { max_live.div_ceil(ways) };
@@ -135,6 +136,9 @@ impl Table {
     /// Not in the client's own way: in one behind it, or nowhere.
     #[cold]
     fn find_further(&self, group: u32, client: &Client) -> Result<SlotId, Miss> {
+        if self.tids.is_single() {
+            return self.find_client(client, self.key(client)).ok_or(Miss::NoSession);
+        }
         let mut miss = Miss::NoSession;
         for displacement in 0..=self.reach {
             let slot = SlotId(self.way(client, displacement) * self.groups + group);
@@ -182,9 +186,13 @@ impl Table {
         if self.is_full() {
             return None;
         }
-        let (slot, displacement) = (0..self.ways).find_map(|displacement| {
-            Some((self.draw(&session.client(), displacement, random, &suits)?, displacement))
-        })?;
+        let (slot, displacement) = if self.tids.is_single() {
+            (self.nearest_vacant(&session.client())?, 0)
+        } else {
+            (0..self.ways).find_map(|displacement| {
+                Some((self.draw(&session.client(), displacement, random, &suits)?, displacement))
+            })?
+        };
         if !self.by_client.insert(key, slot) {
             return None;
         }
@@ -218,6 +226,11 @@ impl Table {
             drawn = Some(slot);
         }
         drawn
+    }
+
+    /// The vacant slot of a single port that is a client's own, or the next one.
+    fn nearest_vacant(&self, client: &Client) -> Option<SlotId> {
+        self.vacant.next_from(self.way(client, 0)).or_else(|| self.vacant.next_from(0)).map(SlotId)
     }
 
     /// Frees a place.
@@ -340,7 +353,7 @@ mod tests {
 
     #[test]
     fn sessions_are_found_by_tid_and_by_client() {
-        let mut table = Table::new(200_000, ALONE, Seed([1; 16]));
+        let mut table = Table::new(200_000, ALONE, ReplyPorts::default(), Seed([1; 16]));
         let slots = fill(&mut table, 200_000);
         assert!(table.is_full());
         assert!(insert(&mut table, session(999_999), &mut Random::new(Seed([3; 16]), 1)).is_none());
@@ -361,7 +374,7 @@ mod tests {
 
     #[test]
     fn row30_a_stranger_is_told_from_nobody() {
-        let mut table = Table::new(10, ALONE, Seed([1; 16]));
+        let mut table = Table::new(10, ALONE, ReplyPorts::default(), Seed([1; 16]));
         let slot = fill(&mut table, 1)[0];
         let tid = table.tid(slot);
         assert_eq!(table.find(tid, &client(7)), Err(Miss::Stranger));
@@ -376,7 +389,7 @@ mod tests {
     fn rfc1350_4_a_client_does_not_soon_get_its_last_tid_again() {
         // Few TIDs, so that chance alone would soon repeat one.
         let crowd = WorkerShare { index: WorkerIndex(3), workers: 1_024 };
-        let mut table = Table::new(60, crowd, Seed([1; 16]));
+        let mut table = Table::new(60, crowd, ReplyPorts::default(), Seed([1; 16]));
         assert!(table.slots() < 64);
         let mut random = Random::new(Seed([9; 16]), 0);
         let mut seen = HashSet::new();
@@ -389,7 +402,7 @@ mod tests {
 
     #[test]
     fn tids_are_spread_over_all_ports_however_small_the_table() {
-        let mut table = Table::new(100, ALONE, Seed([1; 16]));
+        let mut table = Table::new(100, ALONE, ReplyPorts::default(), Seed([1; 16]));
         let mut random = Random::new(Seed([9; 16]), 0);
         let mut seen = HashSet::new();
         let mut steps = HashSet::new();
@@ -411,7 +424,7 @@ mod tests {
     #[test]
     fn clients_spread_evenly_over_the_ways() {
         for seed in 0..20 {
-            let table = Table::new(1_000_000, ALONE, Seed([seed; 16]));
+            let table = Table::new(1_000_000, ALONE, ReplyPorts::default(), Seed([seed; 16]));
             let mut counts = vec![0_u32; table.ways as usize];
             (0..32_000).for_each(|number| counts[table.way(&client(number), 0) as usize] += 1);
             assert_eq!(counts.len(), 16);
@@ -422,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_tid_that_suits_is_found_if_there_is_one() {
-        let mut table = Table::new(1_000, ALONE, Seed([1; 16]));
+        let mut table = Table::new(1_000, ALONE, ReplyPorts::default(), Seed([1; 16]));
         let mut random = Random::new(Seed([9; 16]), 0);
         let suits = |tid: u16| tid % 8 == 5;
         let suited = (0..1_000)
@@ -438,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_million_sessions_take_80_megabytes_with_their_timers() {
-        let table = Table::new(1_000_000, ALONE, Seed([1; 16]));
+        let table = Table::new(1_000_000, ALONE, ReplyPorts::default(), Seed([1; 16]));
         let timers = crate::session::Timers::new(table.slots(), Instant::ORIGIN);
         let ready = BitSet::new(table.slots());
         let bytes = table.bytes() + timers.bytes() + ready.bytes();
@@ -453,7 +466,7 @@ mod tests {
         ) {
             // 63 TIDs: many ways, and full ones.
             let crowd = WorkerShare { index: WorkerIndex(1), workers: 1_024 };
-            let mut table = Table::new(max_live, crowd, Seed([1; 16]));
+            let mut table = Table::new(max_live, crowd, ReplyPorts::default(), Seed([1; 16]));
             let mut random = Random::new(Seed([9; 16]), 0);
             let mut model = HashMap::new();
             for (number, open) in steps {
@@ -478,6 +491,38 @@ mod tests {
                 prop_assert!(table.find(table.tid(slot), &client(number + 1_000)).is_err());
             }
         }
+    }
+
+    #[test]
+    fn a_single_port_serves_a_full_table() {
+        for max_live in [1, 2, 5_000] {
+            let mut table = Table::new(max_live, ALONE, ReplyPorts::Single, Seed([1; 16]));
+            let slots = fill(&mut table, max_live);
+            assert!(table.is_full());
+            for (number, &slot) in (0..).zip(&slots) {
+                assert_eq!(table.tid(slot), 69);
+                assert_eq!(table.find(69, &client(number)), Ok(slot));
+                assert_eq!(table.find(5_000, &client(number)), Err(Miss::NoSession));
+            }
+            assert_eq!(table.find(69, &client(max_live)), Err(Miss::NoSession), "nobody is a stranger there");
+            slots.iter().for_each(|&slot| table.remove(slot));
+            assert!((0..max_live).all(|number| table.find(69, &client(number)) == Err(Miss::NoSession)));
+        }
+    }
+
+    #[test]
+    fn a_narrow_range_is_shared() {
+        let ports = ReplyPorts::Range { first: 50_000, last: 50_099 };
+        let mut table = Table::new(6_000, ALONE, ports, Seed([1; 16]));
+        let slots = fill(&mut table, 6_000);
+        let mut seen = HashSet::new();
+        for (number, &slot) in (0..).zip(&slots) {
+            let tid = table.tid(slot);
+            assert!((50_000..=50_099).contains(&tid));
+            seen.insert(tid);
+            assert_eq!(table.find(tid, &client(number)), Ok(slot));
+        }
+        assert_eq!(seen.len(), 100);
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub mod policy;
 pub mod request;
 pub mod transfer;
 
-pub use options::{Asked, Caps, Granted, OptionOrder};
+pub use options::{Asked, Caps, Granted, OptionKind, OptionOrder, OptionSet};
 pub use packet::{ErrorCode, Packet, PacketError};
 pub use policy::{Policy, Retransmission};
 pub use request::{Mode, Request, RequestError};

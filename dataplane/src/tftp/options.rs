@@ -25,7 +25,8 @@ pub enum OptionKind {
 }
 
 impl OptionKind {
-    const ALL: [Self; 4] = [Self::Blksize, Self::Timeout, Self::Tsize, Self::Windowsize];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Blksize, Self::Timeout, Self::Tsize, Self::Windowsize];
 
     /// The name in an OACK.
     #[must_use]
@@ -39,12 +40,46 @@ impl OptionKind {
     }
 
     /// RFC 2347: "option names are case insensitive".
-    fn from_name(name: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| name.eq_ignore_ascii_case(kind.name().as_bytes()))
     }
 
     fn from_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|&kind| kind as u16 == code)
+    }
+}
+
+/// Some of the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionSet(u8);
+
+impl OptionSet {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// All that this server knows.
+    pub const ALL: Self = Self::NONE
+        .with(OptionKind::Blksize)
+        .with(OptionKind::Timeout)
+        .with(OptionKind::Tsize)
+        .with(OptionKind::Windowsize);
+
+    /// These and one more.
+    #[must_use]
+    pub const fn with(self, kind: OptionKind) -> Self {
+        Self(self.0 | 1 << kind as u8)
+    }
+
+    /// These but one.
+    #[must_use]
+    pub const fn without(self, kind: OptionKind) -> Self {
+        Self(self.0 & !(1 << kind as u8))
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub const fn contains(self, kind: OptionKind) -> bool {
+        self.0 & 1 << kind as u8 != 0
     }
 }
 
@@ -135,6 +170,23 @@ impl Asked {
             _ => return,
         }
         self.order.push(kind);
+    }
+}
+
+impl Asked {
+    /// What would have been understood if the server knew only these options.
+    #[must_use]
+    pub fn only(mut self, known: OptionSet) -> Self {
+        for kind in OptionKind::ALL.into_iter().filter(|&kind| !known.contains(kind)) {
+            match kind {
+                OptionKind::Blksize => self.blksize = None,
+                OptionKind::Timeout => self.timeout = None,
+                OptionKind::Windowsize => self.windowsize = None,
+                OptionKind::Tsize => {}
+            }
+            self.order = self.order.without(kind);
+        }
+        self
     }
 }
 
@@ -317,6 +369,16 @@ mod tests {
     #[test]
     fn row23_foreign_options_are_ignored() {
         assert_eq!(oack(&[("multicast", ""), ("msftwindow", "31416"), ("utimeout", "1000")], Some(1)), "");
+    }
+
+    #[test]
+    fn rfc2347_an_option_that_is_not_known_is_ignored() {
+        let options = [("windowsize", "4"), ("timeout", "5"), ("blksize", "8"), ("tsize", "9")];
+        let known = OptionSet::NONE.with(OptionKind::Blksize).with(OptionKind::Tsize);
+        let asked = ask(&options).only(known);
+        assert_eq!(asked, ask(&options[2..]));
+        assert_eq!(ask(&options).only(OptionSet::ALL), ask(&options));
+        assert_eq!(ask(&options).only(OptionSet::NONE), Asked::default());
     }
 
     proptest! {

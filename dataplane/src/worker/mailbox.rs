@@ -3,6 +3,7 @@
 use super::tap::Taps;
 use crate::engine::{SessionView, Shelfmark, Terms, Title, Unavailable};
 use crate::files::Catalogue;
+use crate::rules::Rules;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use thiserror::Error;
@@ -15,7 +16,7 @@ const LETTERS: usize = 16;
 pub enum Letter {
     /// Copy some sessions out.
     Sessions(SessionsPage),
-    /// Serve other files, or by other terms.
+    /// Serve other files, or by other terms or rules.
     Renew(Renewal),
     /// Tell the link of this lane (port) who has our addresses: it was away, and the switch may be another.
     Announce {
@@ -67,16 +68,33 @@ impl SessionsPage {
     }
 }
 
-/// Files and terms to take over: all of it in all lanes, or nothing.
+/// What is new; what is `None` stays as it is.
 ///
-/// Control keeps a reference to the catalogue for as long as anybody else may have one, so that a worker never has the last: giving back
-/// the memory takes a while.
-#[derive(Debug)]
-pub struct Renewal {
+/// Control keeps references to catalogue and rules for as long as anybody else may have one, so that a worker never has the last:
+/// giving back the memory takes a while.
+#[derive(Clone, Debug, Default)]
+pub struct News {
     /// Files for new transfers.
     pub catalogue: Option<Arc<Catalogue>>,
     /// Policy and limits.
     pub terms: Option<Terms>,
+    /// Rules about clients and names, or from now on none.
+    pub rules: Option<Option<Arc<Rules>>>,
+}
+
+impl News {
+    /// Whether nothing is new.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.catalogue.is_none() && self.terms.is_none() && self.rules.is_none()
+    }
+}
+
+/// Something new to take over: all of it in all lanes, or nothing.
+#[derive(Debug)]
+pub struct Renewal {
+    /// It.
+    pub news: News,
     /// In the answer: it was done. Otherwise a lane has no place for another generation yet.
     pub done: bool,
     answer: Sender<Renewal>,
@@ -85,9 +103,9 @@ pub struct Renewal {
 impl Renewal {
     /// What is to be taken over, and where the answer will be.
     #[must_use]
-    pub fn ask(catalogue: Option<Arc<Catalogue>>, terms: Option<Terms>) -> (Self, Receiver<Self>) {
+    pub fn ask(news: News) -> (Self, Receiver<Self>) {
         let (answer, answered) = bounded(1);
-        (Self { catalogue, terms, done: false, answer }, answered)
+        (Self { news, done: false, answer }, answered)
     }
 
     pub(super) fn reply(self) {

@@ -18,7 +18,7 @@ pub use histogram::{HIGHEST, Histogram, SIGNIFICANT_DIGITS};
 pub use lane::{KernelPath, Lane, Neighbourhood, Ring};
 pub use latency::Latency;
 pub use mailbox::{
-    Letter, LetterBox, Mailbox, Renewal, SessionsPage, Shelving, TapOrder, Undeliverable, Unshelving, mailbox,
+    Letter, LetterBox, Mailbox, News, Renewal, SessionsPage, Shelving, TapOrder, Undeliverable, Unshelving, mailbox,
 };
 pub use records::{Cut, Ended, Record, RecordRing, What};
 pub use stop::{DrainFlag, StopFlag};
@@ -223,13 +223,18 @@ impl<P: Port> Worker<P> {
         // What nobody reads any more makes room, and the gauge is right before the answer is there.
         self.sweep();
         let has_room = self.lanes.iter().all(|lane| lane.engine().catalogues() < CATALOGUES_MAX);
-        renewal.done = renewal.catalogue.is_none() || has_room;
+        let News { catalogue, terms, rules } = &renewal.news;
+        renewal.done = catalogue.is_none() || has_room;
         if renewal.done {
             for lane in &mut self.lanes {
-                if let Some(terms) = &renewal.terms {
+                if let Some(terms) = terms {
                     lane.engine_mut().set_terms(terms);
                 }
-                if let Some(catalogue) = &renewal.catalogue {
+                if let Some(rules) = rules {
+                    // Never the last reference: see `News`.
+                    drop(lane.engine_mut().set_rules(rules.clone()));
+                }
+                if let Some(catalogue) = catalogue {
                     renewal.done &= lane.install(Arc::clone(catalogue)).is_ok();
                 }
             }
@@ -242,7 +247,7 @@ impl<P: Port> Worker<P> {
     #[cold]
     fn sweep(&mut self) -> bool {
         for lane in &mut self.lanes {
-            // Never the last reference: see `Renewal`.
+            // Never the last reference: see `News`.
             while lane.take_unread_catalogue().is_some() {}
         }
         self.note_catalogues() > 1

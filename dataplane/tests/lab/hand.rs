@@ -34,13 +34,20 @@ pub struct Reply {
 impl Reply {
     /// Reads a frame that must be TFTP from a TID. Checksums are checked, and that an ERROR is terminated by its only NUL.
     pub fn read(frame: &[u8]) -> Self {
+        let reply = Self::read_from_any_port(frame);
+        let port = reply.flow.src_port;
+        assert!(port >= 1_024, "RFC 1350 §4: replies come from a TID, not from port {port}");
+        reply
+    }
+
+    /// The same of a frame from any port.
+    pub fn read_from_any_port(frame: &[u8]) -> Self {
         let (link, flow, payload) = read_datagram(frame).expect("the server sent no sound datagram");
         assert_eq!(
             payload.as_ptr_range().end,
             frame.as_ptr_range().end,
             "nothing of the received frame is left behind"
         );
-        assert!(flow.src_port >= 1_024, "RFC 1350 §4: replies come from a TID, not from port {}", flow.src_port);
         let said = match Packet::parse(payload).expect("a server sends well-formed packets") {
             Packet::Data { block, payload } => Said::Data { block, bytes: payload.to_vec() },
             Packet::OptionAck { body } => Said::Oack(String::from_utf8(body.to_vec()).unwrap().replace('\0', " ")),

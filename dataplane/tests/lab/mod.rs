@@ -20,7 +20,7 @@ use dataplane::port::Frame;
 use dataplane::port::faults::{FaultRates, Faulty};
 use dataplane::port::memory::{MemoryFrame, MemoryPool, MemoryPort};
 use dataplane::random::Seed;
-use dataplane::session::{WorkerIndex, WorkerShare};
+use dataplane::session::{ReplyPorts, WorkerIndex, WorkerShare};
 use dataplane::tftp::Policy;
 use dataplane::time::Instant;
 use dataplane::wire::MacAddr;
@@ -70,6 +70,7 @@ pub struct Setup {
     pub pool_frames: usize,
     pub ring_len: usize,
     pub answering: Answering,
+    pub reply_ports: ReplyPorts,
     /// The server's addresses with their prefix lengths.
     pub addresses: &'static [(&'static str, u8)],
 }
@@ -85,6 +86,7 @@ impl Default for Setup {
             pool_frames: 4_096,
             ring_len: 512,
             answering: Answering::Ourselves,
+            reply_ports: ReplyPorts::default(),
             addresses: &[(SERVER_V4, 24), (SERVER_V6, 64)],
         }
     }
@@ -103,6 +105,7 @@ pub fn engine(setup: &Setup, catalogue: Arc<Catalogue>, share: WorkerShare) -> E
         share,
         seed: Seed([42; 16]),
         answering: setup.answering,
+        reply_ports: setup.reply_ports,
     };
     Engine::new(config, catalogue, Instant::ORIGIN)
 }
