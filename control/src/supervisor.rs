@@ -161,10 +161,10 @@ impl Supervisor {
         actions
     }
 
-    /// Whether the end has begun: nothing but it can follow.
+    /// Whether the end has begun; only the word `resume` could still call it off.
     #[must_use]
     pub fn is_ending(&self) -> bool {
-        !matches!(self.phase, Phase::Running { .. })
+        !matches!(self.phase, Phase::Running { .. } | Phase::Holding)
     }
 
     fn obey(&mut self, now: Duration, order: Order, actions: &mut Vec<Action>) {

@@ -63,14 +63,14 @@ fn the_pci_appliance_is_right() {
 
 #[test]
 fn one_nic_for_everything_is_right() {
-    let Launch { settings, eal } = launch_example("one-nic.toml");
+    let Launch { settings, eal, .. } = launch_example("one-nic.toml");
     assert_eq!(settings.kernel_interface.map(|name| name.to_string()).as_deref(), Some("boot0"));
     assert_eq!((settings.eal.allow.len(), eal.memory), (1, Memory::Huge));
 }
 
 #[test]
 fn two_nics_of_which_one_serves_is_right() {
-    let Launch { settings, eal } = launch_example("two-nics.toml");
+    let Launch { settings, eal, .. } = launch_example("two-nics.toml");
     assert_eq!((settings.kernel_interface, settings.eal.allow.len()), (None, 1));
     assert_eq!(eal.lcores, LcorePlan::Chosen { control: 0, workers: vec![2, 3] });
     assert_eq!(settings.timers.drain_seconds, 60);

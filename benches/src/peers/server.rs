@@ -211,7 +211,7 @@ impl<'a> Running<'a> {
             return Ok(None);
         }
         let request = Request { words: ["show", "workers"].map(str::to_owned).to_vec() };
-        match ask(&control_socket(&self.work), &request)? {
+        match ask(&control_socket(&self.work), &request, false)? {
             RawReply::Ok(body) => {
                 let workers: Workers =
                     serde_json::from_value(body).map_err(|error| Failure::Answer(error.to_string()))?;

@@ -16,7 +16,7 @@ const WORKERS_PAGE: usize = 32;
 /// Sessions in one reply: with the longest addresses and names they take less than 800 bytes each.
 const SESSIONS_PAGE: usize = 16;
 
-/// A page beyond which nobody leafs; keeps the copy that a page is cut from small.
+/// A page beyond which nobody looks; keeps the copy that a page is cut from small.
 const SESSIONS_LAST: usize = 4_096;
 
 /// Makes a reply; `None` when the parameters mean nothing.
@@ -204,7 +204,7 @@ mod tests {
         let next = |dict: &Dict| dict.iter().find(|(name, _)| name == "next").map(|(_, value)| value.clone());
         assert_eq!(next(&page(40, 0, entries(16))), Some(Value::Number(16)));
         assert_eq!(next(&page(40, 32, entries(8))), None);
-        assert_eq!(next(&page(40, 99, entries(0))), None, "whoever leafs on comes to an end");
+        assert_eq!(next(&page(40, 99, entries(0))), None, "whoever asks on comes to an end");
     }
 
     #[test]

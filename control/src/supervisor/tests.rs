@@ -223,6 +223,7 @@ fn a_hold_stays_until_it_is_resumed() {
     assert_eq!(run.order(2, Order::Hold), [], "asked twice, held once");
     assert_eq!(run.see(3, 0, 2), []);
     assert_eq!(run.see(1_000_000, 0, 2), [], "neither the drain time nor idleness ends it");
+    assert!(!run.machine.is_ending(), "a service manager must not wait for an end");
     assert_eq!(run.order(1_000_001, Order::Resume), [Action::EndDrain]);
     assert_eq!(run.order(1_000_001, Order::Resume), [], "nothing to resume");
     assert_eq!(run.see(1_000_002, 0, 2), [], "ready was said before");
