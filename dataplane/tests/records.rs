@@ -337,7 +337,6 @@ fn first_data_behind_an_oack_has_the_clients_round_trip_in_it() {
 fn first_data_that_answers_a_request_takes_its_turn_of_the_loop() {
     let Bench { lane, counters, .. } = bench();
     let (_letters, mailbox) = mailbox();
-    let stop = StopFlag::new();
     let mut worker = Worker {
         lanes: vec![lane],
         mailbox,
