@@ -77,7 +77,7 @@ pub fn renew(running: &Settings, read: &Settings) -> Renewed {
     };
     compare!(needs_restart, "": (address, list(addresses), list(&new.addresses)));
     let interface = |name: &Option<crate::device::InterfaceName>| {
-        name.as_ref().map_or("none".to_owned(), |name| name.as_str().to_owned())
+        name.as_ref().map_or_else(|| "none".to_owned(), |name| name.as_str().to_owned())
     };
     compare!(needs_restart, "": (kernel_interface, interface(kernel_interface), interface(&new.kernel_interface)));
     compare_eal(eal, &new.eal, &mut needs_restart);
@@ -163,7 +163,7 @@ fn compare_eal(old: &EalSettings, new: &EalSettings, needs_restart: &mut Vec<Set
         all.iter().map(crate::device::PciDevice::as_str).collect::<Vec<_>>().join(" ")
     };
     let cpus = |lcores: &Option<crate::lcores::LcoreList>| {
-        lcores.as_ref().map_or("chosen".to_owned(), |list| list.as_str().to_owned())
+        lcores.as_ref().map_or_else(|| "chosen".to_owned(), |list| list.as_str().to_owned())
     };
     compare!(*needs_restart, "eal.":
         (vdev, all_vdevs(vdevs), all_vdevs(&new.vdevs)),
@@ -186,8 +186,9 @@ fn compare_log(
 ) {
     let LogSettings { format, level, timestamps, transfers, transfer_file, refusals_per_second } = old;
     let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
-    let file =
-        |path: &Option<std::path::PathBuf>| path.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
+    let file = |path: &Option<std::path::PathBuf>| {
+        path.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+    };
     compare!(*live, "log.": (level, word(level), word(&new.level)));
     compare!(*needs_restart, "log.":
         (format, word(format), word(&new.format)),

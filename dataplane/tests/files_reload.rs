@@ -204,7 +204,8 @@ fn a_tree_in_which_nothing_changed_gives_no_new_catalogue() {
 
 #[test]
 fn each_change_of_names_alone_gives_a_new_catalogue() {
-    let changes: [(&str, fn(&TempDir), Changes); 6] = [
+    type Change = (&'static str, fn(&TempDir), Changes);
+    let changes: [Change; 6] = [
         (
             "moved",
             |root| fs::rename(root.path().join("a"), root.path().join("z")).unwrap(),

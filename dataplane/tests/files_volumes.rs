@@ -24,7 +24,8 @@ fn put(root: &TempDir, name: &str, bytes: &[u8]) {
 }
 
 fn bytes(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|at| (at / 7) as u8 ^ (at % 251) as u8 ^ seed).collect()
+    let byte = |number: usize| u8::try_from(number % 251).expect("below 251");
+    (0..len).map(|at| byte(at / 7) ^ byte(at) ^ seed).collect()
 }
 
 /// Four files of 20,000 bytes, one empty, one of 100,000, and other names for some of them.

@@ -151,7 +151,8 @@ impl World {
     }
 
     fn run(&mut self, op: &Op) {
-        let peer = |client: u8| if client % 2 == 0 { Peer::v4(client, 3_000) } else { Peer::v6(client, 3_000) };
+        let peer =
+            |client: u8| if client.is_multiple_of(2) { Peer::v4(client, 3_000) } else { Peer::v6(client, 3_000) };
         match *op {
             Op::Request { client, name, options, long } => {
                 let mut request = read_request(NAMES[name], "octet", OPTIONS[options]);

@@ -199,7 +199,8 @@ impl LiveFleet {
     fn describe(&self, worker: u16, view: &SessionView) -> Session {
         // Whatever a session reads is on the shelf, unless it ended while we looked.
         let catalogue = view.generation.and_then(|generation| self.shelf.find(generation));
-        let file = catalogue.map_or("-".to_owned(), |catalogue| escape(catalogue.file(view.file).name()).to_string());
+        let file =
+            catalogue.map_or_else(|| "-".to_owned(), |catalogue| escape(catalogue.file(view.file).name()).to_string());
         let blksize = u64::from(view.blksize);
         let stream_bytes = view.stream_bytes.unwrap_or_default();
         Session {

@@ -251,7 +251,7 @@ impl Thread {
             match load::reload(&settings, self.memory, &self.allowance, self.generation + 1, &previous)? {
                 Reload::Same(report) => {
                     let unchanged = report.files() + report.aliases();
-                    (None, report, Changes { unchanged, ..Changes::default() })
+                    (None, *report, Changes { unchanged, ..Changes::default() })
                 }
                 Reload::New(loaded, changes) => {
                     let report = loaded.report.clone();

@@ -148,7 +148,7 @@ pub fn load_within(
 #[derive(Debug)]
 pub enum Reload {
     /// The tree is the one that `previous` was made from; the report is as a load would have given it.
-    Same(LoadReport),
+    Same(Box<LoadReport>),
     /// Something is new.
     New(Box<Loaded>, Changes),
 }
@@ -172,7 +172,7 @@ pub fn reload(
         let (files, bytes) = (previous.file_count() as u64, previous.total_bytes());
         report.record(files, bytes, previous.names().count() as u64 - files, previous.page_kind());
         report.record_reuse(files - previous.absent_count() as u64, previous.pinned_bytes());
-        return Ok(Reload::Same(report));
+        return Ok(Reload::Same(Box::new(report)));
     }
     let (loaded, origins) = build(root, scan, report, (options, allowance), Some(&known), progress)?;
     let changes = known.compare(&loaded.catalogue, &origins);

@@ -196,6 +196,7 @@ impl LetterBox {
     ///
     /// # Errors
     /// The letter.
+    #[expect(clippy::result_large_err, reason = "in a box it would be the worker that frees it")]
     pub fn offer(&self, letter: Letter) -> Result<(), Letter> {
         self.0.try_send(letter).map_err(crossbeam::channel::TrySendError::into_inner)
     }
