@@ -7,6 +7,7 @@ use clap::Parser;
 use control::args::{Cli, Command};
 use control::config::ConfigFile;
 use control::eal_args::{LcorePlan, Memory};
+use control::log::LogSettings;
 use control::machine::{Hugepages, Machine};
 use control::rules::{AccessTable, NetworkTable, reply_ports};
 use control::settings::{Environment, FilesSettings, Limits, Names, Settings, Timers, WorkerSettings};
@@ -116,8 +117,10 @@ fn the_pci_appliance_shows_the_true_defaults() {
     assert_eq!(values.access, AccessTable::default());
     assert_eq!(values.network, NetworkTable { reply_ports: Some((1_024, 65_535)), single_port: false });
     assert_eq!(reply_ports(&values.network), reply_ports(&NetworkTable::default()));
-    // 9 limits, 5 timers, 2 each of names, access and network, 3 of files, 6 of the worker; root; 4 of EAL; mode and group.
-    assert_eq!(shown, 36);
+    assert_eq!(LogSettings { transfer_file: None, ..values.log }, LogSettings::default());
+    // 9 limits, 5 timers, 2 each of names, access and network, 3 of files, 6 each of the worker and the log; root; 4 of EAL; mode and
+    // group; metrics.
+    assert_eq!(shown, 43);
 }
 
 fn message(text: &str, words: &[&str]) -> (String, u8) {

@@ -210,7 +210,7 @@ fn bypassctl_shows_tables() {
         (&["show", "workers"][..], &["lcore", "polling", "12.5", "2 worker(s) running"][..]),
         (&["show", "stats"], &["rx-frames", "runt", "request", "NIC statistics for port 0"]),
         (&["show", "sessions"], &["192.0.2.2:1024", "1428x16", "boot\\u{1b}[31m/vmlinuz", "1 of 3 session(s) shown"]),
-        (&["show", "files"], &["14280  vmlinuz", "generation 1"]),
+        (&["show", "files"], &["14280     3         42840  vmlinuz", "generation 1"]),
         (&["show", "drops"], &["too short", "3 frame(s) dropped"]),
         (&["show", "port", "stats", "all"], &["RX-packets: 20", "RX-nombuf:", "10000 Mbit/s"]),
         (&["show", "port", "stats", "0"], &["RX-packets: 20"]),

@@ -270,6 +270,7 @@ fn random_sequences_come_to_every_corner() {
         Outcome::Fragment,
         Outcome::RequestParked,
         Outcome::NotParked,
+        Outcome::ClientDenied,
     ];
     let missed: Vec<&str> = Outcome::ALL
         .into_iter()

@@ -62,7 +62,8 @@ fn text(command: &Command, name: &str, section: &str, date: &str, see: &str) -> 
             }
         });
     debug_assert!(rendered.is_ok());
-    let mut text = String::from_utf8_lossy(&text).into_owned();
+    // An empty line between two breaks is one vertical space.
+    let mut text = String::from_utf8_lossy(&text).replace(".br\n\n.br\n", ".sp\n");
     if !help.trim().is_empty() {
         text.push_str(&heading("NOTES"));
         text.push_str(&verbatim(help.lines()));

@@ -91,7 +91,7 @@ outcomes! {
     SourceForbidden, Dropped, "source_forbidden", "Sent from an address that nobody can have: unspecified, loopback, group or our own.";
     SourcePortForbidden, Dropped, "source_port_forbidden", "From UDP port 0 or 69, which no client has: an answer could loop for ever.";
     NotARequest, Dropped, "not_a_request", "Port 69 takes requests only: too short, or another packet type.";
-    ClientDenied, Dropped, "client_denied", "A request from a client that is not served: see [access] and [[client]] in the configuration.";
+    ClientDenied, Dropped, "client_denied", "A request from a client that is not served: see `[access]` and `[[client]]` in the configuration.";
     NotParked, Dropped, "not_parked", "A request for a file that is being loaded, too long to be kept: its repeat is answered.";
     UnprovenCap, Dropped, "unproven_cap", "The address has too many requests open that it never acknowledged.";
     TableFull, Dropped, "table_full", "No room for another session: raise limits.max_sessions.";
