@@ -19,7 +19,7 @@ use crate::notice::{say, warn};
 use line::Line;
 use ration::Ration;
 
-/// Records that a worker keeps on a port until they are taken: with [`PERIOD`], 100,000 a second.
+/// Records that a worker keeps on a port until they are taken: with one look every 20 ms, 100,000 a second.
 pub const RECORDS: usize = 2_048;
 
 /// How often they are taken.

@@ -279,7 +279,9 @@ fn random_sequences_come_to_every_corner() {
         .collect();
     assert!(missed.is_empty(), "outcomes never reached: {missed:?}");
     for (ending, count) in Ending::ALL.into_iter().zip(&endings) {
-        assert!(*count > 0 || ending == Ending::Overdue, "no transfer ended {}", ending.name());
+        // Hours pass before the one, and a worker ends before the other.
+        let is_elsewhere = matches!(ending, Ending::Overdue | Ending::CutOff);
+        assert!(*count > 0 || is_elsewhere, "no transfer ended {}", ending.name());
     }
 }
 
