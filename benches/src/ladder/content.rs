@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use thiserror::Error;
 
+/// Workers that share the files.
+const WORKERS_MAX: u16 = 2;
+
 /// Bytes that the files of a case may take together.
 const CONTENT_BYTES_MAX: u64 = 2 << 30;
 
@@ -93,7 +96,10 @@ impl Layout {
             let id = builder.add_file(&bytes)?;
             builder.add_name(name(file).as_bytes(), id)?;
         }
-        Ok(builder.finish()?)
+        let mut catalogue = builder.finish()?;
+        // Hits are counted, as bypassd does.
+        catalogue.keep_tallies(WORKERS_MAX);
+        Ok(catalogue)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Whole transfers of one block, per second of the server's core: RRQ, DATA, ACK, or with options RRQ, OACK, ACK, DATA, ACK.
-//! Under the default limits: finished sessions linger and make room as they do in `bypassd`.
+//! Under the default limits: finished sessions linger and make room as they do in `bypassd`, and each leaves a record for the log.
 
 use super::case::{CaseError, Clock, Effort, full_station};
 use super::content::Layout;
@@ -44,6 +44,7 @@ pub(crate) fn measure(
             cycles += station.acknowledge(clock, &mut generator, &batch, transfers)?;
         }
         cycles += station.acknowledge(clock, &mut generator, &batch, 0)?;
+        station.rung_mut().take_records();
         bursts += 1;
         if generator.verify {
             stopwatch = Stopwatch::start(&clock.tsc);
