@@ -271,3 +271,42 @@ def test_everything_that_fits_is_loaded_as_ever(start: Starter, tree: Tree, tmp_
     started = time.monotonic()
     server.stop()
     assert time.monotonic() - started < 20
+
+
+def test_a_reload_brings_new_content_on_demand_while_clients_read(start: Starter, tree: Tree, tmp_path: Path) -> None:
+    """Each fetch gives one whole version of its file, and after a reload the new one."""
+    server = start(veth_site(), "--config", config(tmp_path), root=tree.root)
+    rng = random.Random(41)
+    names = [f"images/disk{number:02}.img" for number in range(0, COUNT, 3)]
+    known = {name: {digest(tree.files[name])} for name in names}
+    for round_number in range(4):
+        with ThreadPoolExecutor(4) as pool:
+            fetched = {
+                name: pool.submit(get, server, atftp(1428, 8), name, tmp_path / name.replace("/", "-")) for name in names
+            }
+            changed = rng.sample(names, 3)
+            for name in changed:
+                # By rename, as a publisher does: what is being read stays whole.
+                new = tree.root / f"{name}.new"
+                new.write_bytes(rng.randbytes(SIZE + round_number))
+                new.chmod(0o644)
+                known[name].add(digest(new.read_bytes()))
+                new.rename(tree.root / name)
+                tree.files[name] = (tree.root / name).read_bytes()
+            reloaded = server.ctl("reload")
+            # Files that are younger than two seconds prove nothing by their times, and count as changed too.
+            assert reloaded["renewed"] and reloaded["changed"] >= len(changed), reloaded
+            # One that was replaced before its first request is refused until the reload.
+            failed = [name for name, done in fetched.items() if done.exception() is not None]
+            assert set(failed) <= set(changed), failed
+        for name in names:
+            if name not in failed:
+                assert digest((tmp_path / name.replace("/", "-")).read_bytes()) in known[name], name
+        for name in changed:
+            get(server, atftp(1428, 8), name, tmp_path / "again")
+            assert digest((tmp_path / "again").read_bytes()) == digest(tree.files[name]), name
+    shown = server.ctl("show", "files")["cache"]
+    assert shown["pinned_bytes"] + shown["on_demand_bytes"] <= shown["budget_bytes"] == BUDGET, shown
+    stats = server.ctl("show", "stats")
+    assert stats["rx_frames"] == stats["accounted_frames"], stats
+    server.stop()
